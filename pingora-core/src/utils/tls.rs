@@ -1,0 +1,3 @@
+//! Certificates and keys of the TLS library compiled in.
+
+pub use crate::backend::cert::*;

@@ -1,0 +1,1 @@
+//! Errors with a type, a source (upstream, downstream, internal), a retry decision and a chain of contexts.

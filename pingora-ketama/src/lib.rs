@@ -1,0 +1,1 @@
+//! Consistent hashing with the points of nginx's ketama ring.

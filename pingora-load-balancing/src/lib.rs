@@ -1,0 +1,1 @@
+//! Backend sets, discovery, health checks and selection algorithms.

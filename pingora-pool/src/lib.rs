@@ -1,0 +1,1 @@
+//! Keyed pools of idle connections with one global bound.

@@ -1,0 +1,1 @@
+//! Tokio runtimes: work-stealing, or one single-threaded runtime per thread.

@@ -1,0 +1,1 @@
+//! A framework for fast, reliable and programmable network services.

@@ -1,0 +1,1 @@
+//! Whole-server tests over real sockets: the harness. The tests are in `tests/it`.

@@ -1,0 +1,1 @@
+//! Fakes and helpers for tests; depends on no crate of the stack.
