@@ -1,0 +1,318 @@
+//! The flat table of header fields behind both heads.
+//!
+//! The truth about a head's fields is here: where each name and value is, in one of two buffers.
+//!
+//! ```text
+//!   received: Bytes    GET / HTTP/1.1\r\nHost: a.example\r\nAccept: */*\r\n\r\n   (shared, never changed)
+//!   added:    Vec<u8>  X-Real-Ip: 10.0.0.1\r\n                                (append only)
+//!   records:  [Host -> received] [Accept -> received] [X-Real-Ip -> added]
+//! ```
+//!
+//! A field costs one 16-byte record and no allocation. Whatever is put in later is appended to
+//! `added` as a complete line, so writing a head is copying runs of neighbouring lines. The
+//! alternative, a `HeaderMap` plus a second map for the spelling, costs an allocation and two
+//! hashes per field.
+//!
+//! Read next: `fields/known.rs` (names), `fields/edit.rs` (changes), `fields/view.rs` (wire,
+//! `HeaderMap`, cased names), then `head.rs`.
+
+mod edit;
+mod known;
+mod view;
+
+use std::fmt;
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use http::HeaderValue;
+
+use crate::case_header_name::CaseHeaderName;
+pub use known::KnownName;
+
+/// The most fields `insert_header` and `append_header` let a head have.
+///
+/// A `HeaderMap` holds 24,576 names; a head far from that is an attack or a mistake.
+pub const MAX_FIELDS: usize = 16_384;
+
+/// The most bytes of names and values put in by insert and append, those since replaced included.
+///
+/// Offsets are 32 bits wide; the limit leaves room for what the engine adds itself.
+pub const MAX_ADDED_BYTES: usize = 1 << 30;
+
+/// Where a field is in a received head, as (start, length) in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct FieldSpan {
+    /// The name, without the colon.
+    pub name: (u32, u32),
+    /// The value, without the white space around it.
+    pub value: (u32, u32),
+}
+
+/// One field of a head.
+#[derive(Clone, Copy)]
+pub struct Field<'a> {
+    /// The name in the spelling it is written in on HTTP/1.
+    pub name: &'a [u8],
+    /// The value.
+    pub value: &'a [u8],
+    /// The name, if it is one the engine knows.
+    pub known: Option<KnownName>,
+}
+
+/// The fields of a head in the order they are written.
+///
+/// ```
+/// use pingora_http::{RequestHeader, fields::KnownName};
+///
+/// let mut req = RequestHeader::build("GET", b"/", None)?;
+/// req.append_header("Via", "1.1 a")?;
+/// req.append_header("X-Trace", "7")?;
+/// let fields = req.fields();
+/// assert_eq!(fields.get(KnownName::Via), Some(&b"1.1 a"[..]));
+/// assert_eq!(fields.get_by_name(b"x-trace"), Some(&b"7"[..]));
+/// assert_eq!(fields.iter().map(|f| f.name).collect::<Vec<_>>(), [&b"Via"[..], b"X-Trace"]);
+/// # Ok::<(), pingora_error::BError>(())
+/// ```
+#[derive(Default)]
+pub struct Fields {
+    received: Bytes,
+    added: Vec<u8>,
+    /// Bytes of `added` no record points to any more.
+    dead: usize,
+    records: Vec<Record>,
+    /// One bit per [`KnownName`] that has a record.
+    present: u64,
+    keeps_case: bool,
+    /// What `case_header_iter` lends out; dropped by every change.
+    cased: OnceLock<Box<[(CaseHeaderName, HeaderValue)]>>,
+}
+
+/// Where one field is.
+#[derive(Clone, Copy)]
+struct Record {
+    name_at: u32,
+    value_at: u32,
+    value_len: u32,
+    name_len: u16,
+    known: Option<KnownName>,
+    flags: u8,
+}
+
+const _: () = assert!(size_of::<Record>() == 16, "a record is two words");
+
+/// The field is in `added`, else in `received`.
+const ADDED: u8 = 1;
+/// The bytes around the field are exactly `name: value\r\n`.
+const LINE: u8 = 2;
+/// The value was marked sensitive by whoever put it in.
+const SENSITIVE: u8 = 4;
+
+/// Room kept for the fields a proxy adds to a head.
+const SPARE_RECORDS: usize = 4;
+
+// === impl Fields ===
+
+impl Fields {
+    /// Returns an empty table with room for `capacity` fields.
+    pub(crate) fn new(keeps_case: bool, capacity: usize) -> Self {
+        Self {
+            records: Vec::with_capacity(capacity.min(MAX_FIELDS)),
+            keeps_case,
+            ..Self::default()
+        }
+    }
+
+    /// Returns the table of a received head; see `RequestHeader::from_received`.
+    pub(crate) fn from_received(head: Bytes, spans: impl Iterator<Item = FieldSpan>) -> Self {
+        let mut records = Vec::with_capacity(spans.size_hint().0.min(MAX_FIELDS) + SPARE_RECORDS);
+        let mut present = 0;
+        for span in spans {
+            let record = received_record(&head, span);
+            present |= record.known.map_or(0, KnownName::bit);
+            records.push(record);
+        }
+        Self {
+            received: head,
+            records,
+            present,
+            keeps_case: true,
+            ..Self::default()
+        }
+    }
+
+    /// Returns the fields in the order they are written.
+    pub fn iter(&self) -> impl Iterator<Item = Field<'_>> {
+        self.records.iter().map(|record| self.field(record))
+    }
+
+    /// Returns the number of fields; a name that occurs twice counts twice.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Returns whether there is no field.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Returns whether a field of this name is present: one bit test.
+    #[inline]
+    pub fn has(&self, name: KnownName) -> bool {
+        self.present & name.bit() != 0
+    }
+
+    /// Returns the value of the first field of this name.
+    #[inline]
+    pub fn get(&self, name: KnownName) -> Option<&[u8]> {
+        if !self.has(name) {
+            return None;
+        }
+        self.get_all(name).next()
+    }
+
+    /// Returns the values of all fields of this name, in order.
+    pub fn get_all(&self, name: KnownName) -> impl Iterator<Item = &[u8]> {
+        let of_name = self
+            .records
+            .iter()
+            .filter(move |record| record.known == Some(name));
+        of_name.map(|record| self.value_bytes(record))
+    }
+
+    /// Returns the value of the first field of this name, in any case, searching one by one.
+    pub fn get_by_name(&self, name: &[u8]) -> Option<&[u8]> {
+        if let Some(known) = KnownName::of(name) {
+            return self.get(known);
+        }
+        self.iter()
+            .find(|field| field.name.eq_ignore_ascii_case(name))
+            .map(|field| field.value)
+    }
+
+    /// Returns whether names keep the spelling they were received or given in.
+    pub(crate) fn keeps_case(&self) -> bool {
+        self.keeps_case
+    }
+
+    /// Returns the received head, empty if there is none.
+    pub(crate) fn received(&self) -> &Bytes {
+        &self.received
+    }
+
+    fn field(&self, record: &Record) -> Field<'_> {
+        record.field(&self.received, &self.added)
+    }
+
+    fn name_bytes(&self, record: &Record) -> &[u8] {
+        &record.buffer(&self.received, &self.added)[record.name()]
+    }
+
+    fn value_bytes(&self, record: &Record) -> &[u8] {
+        &record.buffer(&self.received, &self.added)[record.value()]
+    }
+}
+
+impl Clone for Fields {
+    fn clone(&self) -> Self {
+        let mut records = Vec::with_capacity(self.records.len() + SPARE_RECORDS);
+        records.extend_from_slice(&self.records);
+        Self {
+            received: self.received.clone(),
+            added: self.added.clone(),
+            dead: self.dead,
+            records,
+            present: self.present,
+            keeps_case: self.keeps_case,
+            cased: OnceLock::new(),
+        }
+    }
+}
+
+/// Shows names and values; those of credentials and those marked sensitive are left out.
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut map = f.debug_map();
+        for record in &self.records {
+            let Field { name, value, known } = self.field(record);
+            let hidden = record.is(SENSITIVE) || known.is_some_and(KnownName::is_secret);
+            let value = if hidden { &b"(sensitive)"[..] } else { value };
+            map.entry(
+                &format_args!("{}", name.escape_ascii()),
+                &format_args!("\"{}\"", value.escape_ascii()),
+            );
+        }
+        map.finish()
+    }
+}
+
+impl fmt::Debug for Field<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hidden = self.known.is_some_and(KnownName::is_secret);
+        let value = if hidden {
+            &b"(sensitive)"[..]
+        } else {
+            self.value
+        };
+        write!(f, "{}: {}", self.name.escape_ascii(), value.escape_ascii())
+    }
+}
+
+// === impl Record ===
+
+impl Record {
+    fn is(self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    fn name(self) -> std::ops::Range<usize> {
+        let start = self.name_at as usize;
+        start..start + usize::from(self.name_len)
+    }
+
+    fn value(self) -> std::ops::Range<usize> {
+        let start = self.value_at as usize;
+        start..start + self.value_len as usize
+    }
+
+    /// Returns the whole line of a record marked `LINE`.
+    fn line(self) -> std::ops::Range<usize> {
+        self.name_at as usize..self.value().end + 2
+    }
+
+    fn buffer<'a>(self, received: &'a [u8], added: &'a [u8]) -> &'a [u8] {
+        if self.is(ADDED) { added } else { received }
+    }
+
+    fn field<'a>(self, received: &'a [u8], added: &'a [u8]) -> Field<'a> {
+        let buffer = self.buffer(received, added);
+        Field {
+            name: &buffer[self.name()],
+            value: &buffer[self.value()],
+            known: self.known,
+        }
+    }
+}
+
+/// Returns the record of a field the parser found in `head`.
+#[inline]
+fn received_record(head: &[u8], span: FieldSpan) -> Record {
+    let (name_at, name_len) = (span.name.0 as usize, span.name.1 as usize);
+    let (value_at, value_len) = (span.value.0 as usize, span.value.1 as usize);
+    let name = &head[name_at..name_at + name_len];
+    let value_end = value_at + value_len;
+    assert!(value_end <= head.len(), "the value lies in the head");
+    let is_line = value_at == name_at + name_len + 2
+        && head[value_at - 2..value_at] == *b": "
+        && head.get(value_end..value_end + 2) == Some(b"\r\n");
+    Record {
+        name_at: span.name.0,
+        value_at: span.value.0,
+        value_len: span.value.1,
+        name_len: u16::try_from(name_len).expect("the parser refuses names over 65,535 bytes"),
+        known: KnownName::of(name),
+        flags: if is_line { LINE } else { 0 },
+    }
+}
+
+#[cfg(test)]
+mod tests {}
