@@ -46,6 +46,14 @@ impl Clock {
     }
 }
 
+#[cfg(all(test, not(loom)))]
+impl Clock {
+    /// The instant of reading 0.
+    pub(crate) fn origin(&self) -> Instant {
+        self.origin
+    }
+}
+
 /// A duration in nanoseconds, at most `u64::MAX` (584 years).
 pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
@@ -57,4 +65,26 @@ fn monotonic(clock: rustix::time::ClockId) -> u64 {
     (time.tv_sec as u64)
         .wrapping_mul(1_000_000_000)
         .wrapping_add(time.tv_nsec as u64)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cheap_clock_lags_a_little_and_never_leads() {
+        let clock = Clock::new();
+        for _ in 0..1_000 {
+            let before = clock.exact();
+            let coarse = clock.coarse();
+            assert!(coarse <= clock.exact());
+            assert!(coarse + COARSE_LAG >= before);
+        }
+    }
+
+    #[test]
+    fn nanoseconds_saturate() {
+        assert_eq!(nanos(Duration::from_micros(3)), 3_000);
+        assert_eq!(nanos(Duration::MAX), u64::MAX);
+    }
 }

@@ -200,7 +200,7 @@ impl<S> ConnectionPool<S> {
     }
 
     /// The numbers of connections and of keys held.
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(crate) fn held(&self) -> (usize, usize) {
         let shared = self.shared.lock();
         (shared.slots.len(), shared.shelf.keys())
