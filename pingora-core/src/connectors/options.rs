@@ -1,0 +1,104 @@
+//! What a connector is made from.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::server::configuration::ServerConf;
+
+/// The idle connections a connector keeps when nothing else is said.
+pub(super) const DEFAULT_POOL_SIZE: usize = 128;
+
+/// Is called with the time a connection was idle, each time one is taken from the pool.
+pub type PoolCallback = Arc<dyn Fn(Duration) + Send + Sync>;
+
+/// What a [`TransportConnector`](super::TransportConnector) is made from.
+///
+/// ```
+/// use pingora_core::connectors::{ConnectorOptions, TransportConnector};
+///
+/// let mut options = ConnectorOptions::new(1024);
+/// options.bind_to_v4.push("127.0.0.1:0".parse().unwrap());
+/// let connector = TransportConnector::new(Some(options));
+/// assert_eq!(connector.unexpected_data_connection_count(), 0);
+/// ```
+#[derive(Clone)]
+pub struct ConnectorOptions {
+    /// A PEM file of the certificate authorities to trust. Default: the system's.
+    pub ca_file: Option<String>,
+    /// PEM files of a certificate and its key, to present to servers. Default: none.
+    pub cert_key_file: Option<(String, String)>,
+    /// Whether to write TLS secrets to the file named by `SSLKEYLOGFILE`. Default: false.
+    pub debug_ssl_keylog: bool,
+    /// The most idle connections kept, over all peers.
+    pub keepalive_pool_size: usize,
+    /// Thread pools, and threads in each, on which connections are made. Default: they are made
+    /// where they are asked for.
+    pub offload_threadpool: Option<(usize, usize)>,
+    /// Local IPv4 addresses to connect from, chosen at random. Default: the system's choice.
+    pub bind_to_v4: Vec<SocketAddr>,
+    /// Local IPv6 addresses to connect from, chosen at random. Default: the system's choice.
+    pub bind_to_v6: Vec<SocketAddr>,
+    /// Is called each time an idle connection is taken. Default: nobody.
+    pub keepalive_pool_callback: Option<PoolCallback>,
+}
+
+impl ConnectorOptions {
+    /// Returns the options of a server's configuration.
+    ///
+    /// An address of `client_bind_to_ipv4` or `_ipv6` that is no IP address of that kind is left
+    /// out with an error in the log.
+    pub fn from_server_conf(server_conf: &ServerConf) -> Self {
+        ConnectorOptions {
+            ca_file: server_conf.ca_file.clone(),
+            cert_key_file: None,
+            debug_ssl_keylog: server_conf.upstream_debug_ssl_keylog,
+            keepalive_pool_size: server_conf.upstream_keepalive_pool_size,
+            offload_threadpool: server_conf.upstream_connect_offload_threadpool(),
+            bind_to_v4: bind_addresses(&server_conf.client_bind_to_ipv4, IpAddr::is_ipv4),
+            bind_to_v6: bind_addresses(&server_conf.client_bind_to_ipv6, IpAddr::is_ipv6),
+            keepalive_pool_callback: None,
+        }
+    }
+
+    /// Returns the defaults with room for `keepalive_pool_size` idle connections.
+    pub fn new(keepalive_pool_size: usize) -> Self {
+        ConnectorOptions {
+            ca_file: None,
+            cert_key_file: None,
+            debug_ssl_keylog: false,
+            keepalive_pool_size,
+            offload_threadpool: None,
+            bind_to_v4: vec![],
+            bind_to_v6: vec![],
+            keepalive_pool_callback: None,
+        }
+    }
+}
+
+impl fmt::Debug for ConnectorOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectorOptions")
+            .field("ca_file", &self.ca_file)
+            .field("cert_key_file", &self.cert_key_file)
+            .field("debug_ssl_keylog", &self.debug_ssl_keylog)
+            .field("keepalive_pool_size", &self.keepalive_pool_size)
+            .field("offload_threadpool", &self.offload_threadpool)
+            .field("bind_to_v4", &self.bind_to_v4)
+            .field("bind_to_v6", &self.bind_to_v6)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Parses the addresses of one family, any port.
+fn bind_addresses(texts: &[String], is_family: fn(&IpAddr) -> bool) -> Vec<SocketAddr> {
+    let parse = |text: &String| match text.parse::<IpAddr>() {
+        Ok(ip) if is_family(&ip) => Some(SocketAddr::new(ip, 0)),
+        _ => {
+            log::error!("address to connect from ignored: {text:?} is no address of its family");
+            None
+        }
+    };
+    texts.iter().filter_map(parse).collect()
+}

@@ -1,0 +1,230 @@
+//! [`TransportConnector`]: streams to peers, from the pool or new.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use pingora_error::{Error, ErrorType, OrErr, Result};
+
+use super::idle::{IdleConnections, Probe};
+use super::l4::L4Connector;
+use super::offload::OffloadRuntime;
+use super::options::{ConnectorOptions, DEFAULT_POOL_SIZE, PoolCallback};
+use super::preferred::PreferredHttpVersion;
+use super::resolve::{Resolve, SystemResolver};
+use super::tls;
+use crate::protocols::Stream;
+use crate::upstreams::peer::Peer;
+
+/// Connects to peers and keeps unused connections.
+///
+/// ```
+/// use pingora_core::connectors::TransportConnector;
+/// use pingora_core::upstreams::peer::{BasicPeer, Peer};
+///
+/// # async fn example() -> pingora_core::Result<()> {
+/// let connector = TransportConnector::new(None);
+/// let peer = BasicPeer::new("127.0.0.1:6379");
+/// let (stream, reused) = connector.get_stream(&peer).await?;
+/// // ... talk ...
+/// connector.release_stream(stream, peer.reuse_hash(), peer.idle_timeout());
+/// # Ok(())
+/// # }
+/// ```
+pub struct TransportConnector {
+    idle: Arc<IdleConnections>,
+    l4: Arc<L4Connector>,
+    offload: Option<OffloadRuntime>,
+    preferred_http_version: PreferredHttpVersion,
+    pool_callback: Option<PoolCallback>,
+    unexpected_data: Arc<AtomicU64>,
+}
+
+impl TransportConnector {
+    /// Returns a connector; without options it keeps up to 128 idle connections.
+    pub fn new(options: Option<ConnectorOptions>) -> Self {
+        Self::with_resolver(options, Arc::new(SystemResolver))
+    }
+
+    /// Returns a connector that looks names up with `resolver`.
+    pub(super) fn with_resolver(
+        options: Option<ConnectorOptions>,
+        resolver: Arc<dyn Resolve>,
+    ) -> Self {
+        let options = options.unwrap_or_else(|| ConnectorOptions::new(DEFAULT_POOL_SIZE));
+        TransportConnector {
+            idle: Arc::new(IdleConnections::new(options.keepalive_pool_size)),
+            l4: Arc::new(L4Connector::new(
+                options.bind_to_v4,
+                options.bind_to_v6,
+                resolver,
+            )),
+            offload: options.offload_threadpool.and_then(OffloadRuntime::new),
+            preferred_http_version: PreferredHttpVersion::new(),
+            pool_callback: options.keepalive_pool_callback,
+            unexpected_data: Arc::default(),
+        }
+    }
+
+    /// Returns a connection to `peer` and whether it was used before.
+    ///
+    /// # Errors
+    /// Those of [`new_stream`](Self::new_stream).
+    pub async fn get_stream<P: Peer + Send + Sync + 'static>(
+        &self,
+        peer: &P,
+    ) -> Result<(Stream, bool)> {
+        match self.reused_stream(peer).await {
+            Some(stream) => Ok((stream, true)),
+            None => Ok((self.new_stream(peer).await?, false)),
+        }
+    }
+
+    /// Returns a new connection to `peer`.
+    ///
+    /// Bounded by the peer's timeouts, or 60 s when it has neither; dropping the future gives the
+    /// attempt up.
+    ///
+    /// # Errors
+    /// From the upstream: `ConnectRefused`, `ConnectTimedout`, `ConnectNoRoute`, `ConnectError`,
+    /// `ConnectProxyFailure` and those of TLS. `BindError` and `SocketError` when the socket could
+    /// not be set up as the peer wants it.
+    pub async fn new_stream<P: Peer + Send + Sync + 'static>(&self, peer: &P) -> Result<Stream> {
+        tls::ensure_supported(peer)?;
+        let Some(offload) = &self.offload else {
+            return establish(&self.l4, peer).await;
+        };
+        let (l4, owned_peer) = (self.l4.clone(), peer.clone());
+        let asked = Instant::now();
+        let attempt = offload.runtime_of(peer.reuse_hash()).spawn(async move {
+            log::trace!(
+                "connection attempt waited {:?} for its thread",
+                asked.elapsed()
+            );
+            establish(&l4, &owned_peer).await
+        });
+        // a task outlives the future that waits for it unless it is told
+        let attempt = AbortOnDrop(attempt);
+        attempt.await.or_err(
+            ErrorType::InternalError,
+            "the connection attempt was cut short",
+        )?
+    }
+
+    /// Returns an idle connection to `peer`, `None` when there is none that is still usable.
+    ///
+    /// Never waits.
+    pub async fn reused_stream<P: Peer + Send + Sync>(&self, peer: &P) -> Option<Stream> {
+        // see Probe::of
+        tokio::task::unconstrained(async { self.take_idle(peer) }).await
+    }
+
+    /// Keeps `stream` for the next who asks for a peer with the reuse hash `key`, no longer than
+    /// `idle_timeout`.
+    ///
+    /// The stream must be between two requests. When the pool is full, the connection unused for
+    /// longest is closed.
+    pub fn release_stream(&self, stream: Stream, key: u64, idle_timeout: Option<Duration>) {
+        self.idle.put(key, stream, idle_timeout);
+    }
+
+    /// Remembers that `peer` is to be offered HTTP/1 only.
+    pub fn prefer_h1(&self, peer: &impl Peer) {
+        self.preferred_http_version.prefer_h1(peer.reuse_hash());
+    }
+
+    /// Returns how many idle connections had to be dropped because the server had sent something
+    /// nobody had asked for.
+    pub fn unexpected_data_connection_count(&self) -> u64 {
+        self.unexpected_data.load(Ordering::Relaxed)
+    }
+
+    /// Returns the counter behind
+    /// [`unexpected_data_connection_count`](Self::unexpected_data_connection_count).
+    pub fn unexpected_data_connection_counter(&self) -> Arc<AtomicU64> {
+        self.unexpected_data.clone()
+    }
+
+    /// Returns the newest idle connection to `peer` that is alive; the dead ones are closed.
+    fn take_idle<P: Peer>(&self, peer: &P) -> Option<Stream> {
+        // Each turn removes a connection from the pool, so the pool's size bounds the loop.
+        while let Some((mut stream, idled)) = self.idle.take(peer.reuse_hash()) {
+            match Probe::of(&mut stream) {
+                Probe::Alive => {
+                    if let Some(callback) = &self.pool_callback {
+                        callback(idled);
+                    }
+                    return Some(stream);
+                }
+                Probe::Closed => log::debug!("idle connection was closed, peer: {peer}"),
+                Probe::UnexpectedData => {
+                    // A response nobody asked for must not become the answer to the next request.
+                    self.unexpected_data.fetch_add(1, Ordering::Relaxed);
+                    log::debug!("unexpected data on an idle connection, peer: {peer}");
+                }
+            }
+        }
+        None
+    }
+
+    /// Returns whether `peer` is to be offered HTTP/1 only.
+    pub(super) fn is_h1_only(&self, peer: &impl Peer) -> bool {
+        self.preferred_http_version.is_h1_only(peer.reuse_hash())
+    }
+
+    #[cfg(test)]
+    pub(super) fn idle_count(&self) -> usize {
+        self.idle.len()
+    }
+}
+
+/// Makes a connection: transport, proxy and TLS, within the total timeout.
+async fn establish<P: Peer + Send + Sync>(l4: &L4Connector, peer: &P) -> Result<Stream> {
+    let Some(limit) = peer.total_connection_timeout() else {
+        return l4.connect(peer).await.map_err(|e| upstream_error(e, peer));
+    };
+    match pingora_timeout::timeout(limit, l4.connect(peer)).await {
+        Ok(done) => done.map_err(|e| upstream_error(e, peer)),
+        Err(_) => Err(upstream_error(timed_out(limit), peer)),
+    }
+}
+
+#[cold]
+fn timed_out(limit: Duration) -> Box<Error> {
+    Error::explain(
+        ErrorType::ConnectTimedout,
+        format!("not connected after {limit:?} in total"),
+    )
+}
+
+/// Says which peer it was, and that this is the upstream's side.
+#[cold]
+fn upstream_error<P: Peer>(mut e: Box<Error>, peer: &P) -> Box<Error> {
+    e.as_up();
+    let context = match &e.context {
+        Some(context) => format!("{context}, Peer: {peer}"),
+        None => format!("Peer: {peer}"),
+    };
+    e.set_context(context);
+    e
+}
+
+/// Aborts a task when nobody waits for it any more.
+struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
+
+impl<T> Future for AbortOnDrop<T> {
+    type Output = std::result::Result<T, tokio::task::JoinError>;
+
+    fn poll(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Self::Output> {
+        std::pin::Pin::new(&mut self.0).poll(cx)
+    }
+}
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

@@ -1,0 +1,218 @@
+//! The remote server of an outgoing connection, and how to connect to it.
+//!
+//! [`HttpPeer`] is what proxies use, [`BasicPeer`] is enough for plain TCP; both carry
+//! [`PeerOptions`]. A type of your own implements [`Peer`]. Host names are kept as names and
+//! looked up when a connection is made, never here: read `target.rs` for that, `reuse.rs` for
+//! what keeps two peers from sharing a connection.
+
+mod basic;
+mod http;
+mod options;
+mod policy;
+mod proxy;
+mod reuse;
+mod target;
+mod tracing;
+// The only unsafe code of this folder.
+mod typed;
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora_error::Result;
+use tokio::net::TcpSocket;
+
+pub use self::basic::BasicPeer;
+pub use self::http::{HttpPeer, Scheme};
+pub use self::options::{PeerOptions, TcpSocketTweakHook};
+pub use self::policy::{H1UpgradePolicy, HttpUpstreamRequestPolicy};
+pub use self::proxy::{Proxy, ProxyDigestUserDataHook};
+pub use self::target::Unresolved;
+pub use self::tracing::{Tracer, Tracing};
+pub use crate::protocols::tls::ALPN;
+
+pub(crate) use self::target::placeholder_port;
+
+use crate::connectors::l4::BindTo;
+use crate::protocols::TcpKeepalive;
+use crate::protocols::l4::socket::SocketAddr;
+use crate::protocols::tls::CaType;
+use crate::utils::tls::CertKey;
+
+/// A remote server and how to connect to it.
+///
+/// The methods with a default read the [`PeerOptions`], so an implementation usually has the four
+/// required ones and [`get_peer_options`](Peer::get_peer_options).
+///
+/// ```
+/// use std::fmt;
+/// use pingora_core::protocols::l4::socket::SocketAddr;
+/// use pingora_core::upstreams::peer::Peer;
+///
+/// #[derive(Clone)]
+/// struct Cache(SocketAddr);
+///
+/// impl fmt::Display for Cache {
+///     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+///         write!(f, "cache {}", self.0)
+///     }
+/// }
+///
+/// impl Peer for Cache {
+///     fn address(&self) -> &SocketAddr {
+///         &self.0
+///     }
+///     fn tls(&self) -> bool {
+///         false
+///     }
+///     fn sni(&self) -> &str {
+///         ""
+///     }
+///     fn reuse_hash(&self) -> u64 {
+///         11211
+///     }
+/// }
+///
+/// let peer = Cache("127.0.0.1:11211".parse().unwrap());
+/// assert!(peer.verify_cert());
+/// assert_eq!(peer.connection_timeout(), None);
+/// ```
+pub trait Peer: Display + Clone {
+    /// Returns the address to connect to.
+    ///
+    /// A peer made from a host name has a placeholder here; see [`Unresolved`].
+    fn address(&self) -> &SocketAddr;
+
+    /// Returns whether to speak TLS.
+    fn tls(&self) -> bool;
+
+    /// Returns the server name to ask for in the TLS handshake, empty for none.
+    fn sni(&self) -> &str;
+
+    /// Returns the key under which idle connections are kept: connections of peers with equal
+    /// hashes are interchangeable.
+    fn reuse_hash(&self) -> u64;
+
+    /// Returns the CONNECT proxy to go through; `None` by default.
+    fn get_proxy(&self) -> Option<&Proxy> {
+        None
+    }
+
+    /// Returns the options; `None` by default.
+    fn get_peer_options(&self) -> Option<&PeerOptions> {
+        None
+    }
+
+    /// Returns the options for changing; `None` by default.
+    fn get_mut_peer_options(&mut self) -> Option<&mut PeerOptions> {
+        None
+    }
+
+    /// Returns whether to check the certificate of the server; `true` without options.
+    fn verify_cert(&self) -> bool {
+        self.get_peer_options().is_none_or(|o| o.verify_cert)
+    }
+
+    /// Returns whether the certificate must be valid for the server name; `true` without options.
+    fn verify_hostname(&self) -> bool {
+        self.get_peer_options().is_none_or(|o| o.verify_hostname)
+    }
+
+    /// Returns a second name the certificate may be valid for.
+    fn alternative_cn(&self) -> Option<&String> {
+        self.get_peer_options()?.alternative_cn.as_ref()
+    }
+
+    /// Returns the local address to connect from.
+    fn bind_to(&self) -> Option<&BindTo> {
+        self.get_peer_options()?.bind_to.as_ref()
+    }
+
+    /// Returns how long a connection may take to open, not counting TLS.
+    fn connection_timeout(&self) -> Option<Duration> {
+        self.get_peer_options()?.connection_timeout
+    }
+
+    /// Returns how long a connection may take to open, counting a proxy and TLS.
+    fn total_connection_timeout(&self) -> Option<Duration> {
+        self.get_peer_options()?.total_connection_timeout
+    }
+
+    /// Returns how long an idle connection is kept for reuse.
+    fn idle_timeout(&self) -> Option<Duration> {
+        self.get_peer_options()?.idle_timeout
+    }
+
+    /// Returns the protocols to offer by ALPN.
+    fn get_alpn(&self) -> Option<&ALPN> {
+        self.get_peer_options().map(|o| &o.alpn)
+    }
+
+    /// Returns the certificate authorities to trust instead of the system's.
+    fn get_ca(&self) -> Option<&Arc<CaType>> {
+        self.get_peer_options()?.ca.as_ref()
+    }
+
+    /// Returns the certificate to present to the server; `None` by default.
+    fn get_client_cert_key(&self) -> Option<&Arc<CertKey>> {
+        None
+    }
+
+    /// Returns the TCP keep-alive settings.
+    fn tcp_keepalive(&self) -> Option<&TcpKeepalive> {
+        self.get_peer_options()?.tcp_keepalive.as_ref()
+    }
+
+    /// Returns how often to send an HTTP/2 PING.
+    fn h2_ping_interval(&self) -> Option<Duration> {
+        self.get_peer_options()?.h2_ping_interval
+    }
+
+    /// Returns the size of the socket's receive buffer in bytes.
+    fn tcp_recv_buf(&self) -> Option<usize> {
+        self.get_peer_options()?.tcp_recv_buf
+    }
+
+    /// Returns the DSCP mark of outgoing packets (RFC 2474).
+    fn dscp(&self) -> Option<u8> {
+        self.get_peer_options()?.dscp
+    }
+
+    /// Returns whether to use TCP Fast Open (RFC 7413).
+    fn tcp_fast_open(&self) -> bool {
+        self.get_peer_options().is_some_and(|o| o.tcp_fast_open)
+    }
+
+    /// Returns whether the connection behind the descriptor `fd` leads to this peer.
+    ///
+    /// True for a peer that is a host name: its addresses are not known here.
+    #[cfg(unix)]
+    fn matches_fd<V: std::os::fd::AsRawFd>(&self, fd: V) -> bool {
+        target::leads_to(fd.as_raw_fd(), self.address(), self.get_proxy())
+    }
+
+    /// Returns the observer of this connection's life; `None` by default.
+    fn get_tracer(&self) -> Option<Tracer> {
+        None
+    }
+
+    /// Returns the function that changes a TCP socket before it connects.
+    fn upstream_tcp_sock_tweak_hook(
+        &self,
+    ) -> Option<&Arc<dyn Fn(&TcpSocket) -> Result<()> + Send + Sync + 'static>> {
+        self.get_peer_options()?
+            .upstream_tcp_sock_tweak_hook
+            .as_ref()
+    }
+
+    /// Returns the function that makes the user data of a CONNECT proxy's answer.
+    fn proxy_digest_user_data_hook(&self) -> Option<&ProxyDigestUserDataHook> {
+        self.get_peer_options()?
+            .proxy_digest_user_data_hook
+            .as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests;
