@@ -315,4 +315,4 @@ fn received_record(head: &[u8], span: FieldSpan) -> Record {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;

@@ -43,3 +43,8 @@ pub use value::{header_value_from_raw, header_value_from_slice};
 pub mod prelude {
     pub use crate::{RequestHeader, ResponseHeader};
 }
+
+/// The README's example runs with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -205,10 +205,10 @@ impl RequestHeader {
     }
 
     /// Returns what follows the last dot in the last segment of the path, such as `css` of
-    /// `/a/b.css?x`. `None` if there is no dot or nothing after it.
+    /// `/a/b.css?x`. `None` if there is no path, no dot or nothing after it.
     pub fn uri_file_extension(&self) -> Option<&str> {
         let path = path_of(self.raw_path());
-        let file = path.rsplit(|&byte| byte == b'/').next()?;
+        let (_, file) = path.split_at(path.iter().rposition(|&byte| byte == b'/')? + 1);
         let dot = file.iter().rposition(|&byte| byte == b'.')?;
         std::str::from_utf8(&file[dot + 1..])
             .ok()
@@ -326,4 +326,4 @@ fn raw_target(path: &[u8]) -> Result<Target> {
 const DEFAULT_FIELDS: usize = 8;
 
 #[cfg(test)]
-mod tests {}
+mod tests;

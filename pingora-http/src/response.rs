@@ -300,4 +300,4 @@ const MAX_DIGITS: usize = 20;
 const DEFAULT_FIELDS: usize = 8;
 
 #[cfg(test)]
-mod tests {}
+mod tests;
