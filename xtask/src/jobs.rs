@@ -1,0 +1,260 @@
+//! What each job consists of. `test` is the README's promise, `ci` the same jobs one by one for the
+//! workflow; both are made of the functions below, so that they cannot drift apart.
+
+use std::fs;
+use std::path::Path;
+
+use crate::steps::{Cmd, Steps};
+use crate::{fuzz, layers, manifest, marks, packages};
+
+pub(crate) const TEST_HELP: &str = "\
+usage: cargo xtask test
+
+Every test of the repository, in this order:
+  system packages   installs what is missing (apt-get as root or with passwordless sudo), else names it
+  style             rustfmt, the layer check, marks left in the code
+  clippy            all targets, with and without features, warnings are errors
+  tests             unit and integration tests with and without features, then every doc example
+  benches           each benchmark compiled and run once
+  features          every feature of every crate on its own
+  docs              rustdoc, warnings are errors
+  fuzz              each fuzz target for a few seconds, if cargo-fuzz and a nightly toolchain exist
+  msrv, deny        if the oldest supported toolchain and cargo-deny are installed
+What cannot run on this machine is said in one line and repeated at the end.
+nextest runs the tests when it is installed, else cargo test.
+";
+
+pub(crate) const CI_HELP: &str = "\
+usage: cargo xtask ci [JOB ...]
+
+The jobs of .github/workflows/ci.yml; without JOB, all of them:
+  style clippy test docs msrv deny
+Unlike `cargo xtask test`, a missing tool is a failure here.
+";
+
+pub(crate) const STYLE_HELP: &str = "\
+usage: cargo xtask style [--fix]
+
+rustfmt, the layer check of ARCHITECTURE.md, and marks that must not stay in the code.
+--fix formats instead of checking.
+";
+
+pub(crate) const FEATURES_HELP: &str = "\
+usage: cargo xtask features
+
+Checks each published crate without features, with each feature alone, and with all.
+";
+
+/// Seconds per fuzz target in `cargo xtask test`.
+const FUZZ_SECONDS: u32 = 5;
+
+/// A job's name and function.
+type Job = (&'static str, fn(&mut Steps) -> Result<(), String>);
+
+const CI_JOBS: &[Job] = &[
+    ("style", check_style),
+    ("clippy", clippy),
+    ("test", all_tests),
+    ("docs", docs),
+    ("msrv", msrv),
+    ("deny", deny),
+];
+
+/// `cargo xtask test`.
+pub(crate) fn test(args: &[String], steps: &mut Steps) -> Result<(), String> {
+    none_expected(args)?;
+    packages::install(steps)?;
+    check_style(steps)?;
+    clippy(steps)?;
+    tests(steps)?;
+    benches(steps)?;
+    check_features(steps)?;
+    docs(steps)?;
+    fuzz::smoke(steps, FUZZ_SECONDS)?;
+    let toolchain = msrv_toolchain()?;
+    if Cmd::new(&format!("cargo +{toolchain} --version"))
+        .output()
+        .is_some()
+    {
+        msrv(steps)?;
+    } else {
+        steps.note(format!("msrv: toolchain {toolchain} is not installed"));
+    }
+    if Cmd::new("cargo deny --version").output().is_some() {
+        deny(steps)?;
+    } else {
+        steps.note("deny: cargo-deny is not installed");
+    }
+    Ok(())
+}
+
+/// `cargo xtask ci`.
+pub(crate) fn ci(args: &[String], steps: &mut Steps) -> Result<(), String> {
+    let known = || {
+        CI_JOBS
+            .iter()
+            .map(|(name, _)| *name)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    if let Some(name) = args
+        .iter()
+        .find(|arg| !CI_JOBS.iter().any(|(name, _)| name == arg))
+    {
+        return Err(format!("no job is called `{name}`; there are {}", known()));
+    }
+    let chosen = |name: &str| args.is_empty() || args.iter().any(|arg| arg == name);
+    CI_JOBS
+        .iter()
+        .filter(|(name, _)| chosen(name))
+        .try_for_each(|(_, job)| job(steps))
+}
+
+/// `cargo xtask style`.
+pub(crate) fn style(args: &[String], steps: &mut Steps) -> Result<(), String> {
+    match args {
+        [] => check_style(steps),
+        [fix] if fix == "--fix" => {
+            steps.run("rustfmt", Cmd::new("cargo fmt --all"))?;
+            sources(steps)
+        }
+        _ => Err(String::from("takes --fix or nothing; see --help")),
+    }
+}
+
+/// `cargo xtask features`.
+pub(crate) fn features(args: &[String], steps: &mut Steps) -> Result<(), String> {
+    none_expected(args)?;
+    check_features(steps)
+}
+
+fn check_style(steps: &mut Steps) -> Result<(), String> {
+    steps.run("rustfmt", Cmd::new("cargo fmt --all --check"))?;
+    sources(steps)
+}
+
+fn sources(steps: &mut Steps) -> Result<(), String> {
+    steps.step("layers", || none_wrong(layers::check()?))?;
+    steps.step("marks", || none_wrong(marks::check()?))
+}
+
+fn clippy(steps: &mut Steps) -> Result<(), String> {
+    for features in ["--no-default-features", "--all-features"] {
+        let cmd = Cmd::new(&format!(
+            "cargo clippy --workspace --all-targets {features} -- -D warnings"
+        ));
+        steps.run(&format!("clippy {features}"), cmd)?;
+    }
+    Ok(())
+}
+
+fn all_tests(steps: &mut Steps) -> Result<(), String> {
+    packages::install(steps)?;
+    tests(steps)?;
+    benches(steps)?;
+    check_features(steps)
+}
+
+fn tests(steps: &mut Steps) -> Result<(), String> {
+    let nextest = Cmd::new("cargo nextest --version").output().is_some();
+    let runner = if nextest {
+        "cargo nextest run"
+    } else {
+        "cargo test --lib --bins --tests --examples"
+    };
+    for features in ["--no-default-features", "--all-features"] {
+        let cmd = Cmd::new(&format!("{runner} --workspace {features}")).count_tests();
+        steps.run(&format!("tests {features}"), cmd)?;
+    }
+    let cmd = Cmd::new("cargo test --doc --workspace --all-features").count_tests();
+    steps.run("doc examples", cmd)
+}
+
+/// Runs every criterion benchmark once, unoptimised: it must compile and must not panic.
+fn benches(steps: &mut Steps) -> Result<(), String> {
+    let has_benches = |folder: &str| Path::new(folder).join("benches").is_dir();
+    if !manifest::workspace()?
+        .iter()
+        .any(|package| has_benches(&package.folder))
+    {
+        return Ok(());
+    }
+    steps.run(
+        "benches, one iteration",
+        Cmd::new("cargo test --workspace --all-features --bench").args(["*"]),
+    )
+}
+
+fn docs(steps: &mut Steps) -> Result<(), String> {
+    let cmd = Cmd::new("cargo doc --workspace --all-features --no-deps").deny_doc_warnings();
+    steps.run("docs", cmd)
+}
+
+fn check_features(steps: &mut Steps) -> Result<(), String> {
+    for package in manifest::workspace()?
+        .iter()
+        .filter(|package| package.is_published())
+    {
+        if package.features.is_empty() {
+            continue;
+        }
+        let check = format!(
+            "cargo check --quiet -p {} --no-default-features",
+            package.name
+        );
+        steps.run(
+            &format!("features: {} without", package.name),
+            Cmd::new(&check),
+        )?;
+        for feature in &package.features {
+            let cmd = Cmd::new(&check).args(["--features", feature]);
+            steps.run(&format!("features: {} with {feature}", package.name), cmd)?;
+        }
+    }
+    Ok(())
+}
+
+/// Builds what users build with the oldest supported compiler.
+fn msrv(steps: &mut Steps) -> Result<(), String> {
+    let toolchain = msrv_toolchain()?;
+    let cmd = Cmd::new(&format!(
+        "cargo +{toolchain} check --workspace --all-features --lib --bins --examples"
+    ));
+    steps.run(&format!("msrv {toolchain}"), cmd)
+}
+
+/// Returns the `rust-version` of the workspace.
+fn msrv_toolchain() -> Result<String, String> {
+    let text = fs::read_to_string("Cargo.toml").map_err(|error| format!("Cargo.toml: {error}"))?;
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix("rust-version = \""));
+    let value = value
+        .and_then(|rest| rest.split('"').next())
+        .ok_or("Cargo.toml: no rust-version")?;
+    Ok(value.to_owned())
+}
+
+fn deny(steps: &mut Steps) -> Result<(), String> {
+    steps.run("deny", Cmd::new("cargo deny --all-features check"))
+}
+
+fn none_wrong(wrong: Vec<String>) -> Result<(), String> {
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    for line in &wrong {
+        println!("   {line}");
+    }
+    Err(format!(
+        "{} places; repeat it with:\n  cargo xtask style",
+        wrong.len()
+    ))
+}
+
+fn none_expected(args: &[String]) -> Result<(), String> {
+    match args.first() {
+        None => Ok(()),
+        Some(arg) => Err(format!("unexpected argument `{arg}`; see --help")),
+    }
+}

@@ -1,0 +1,89 @@
+//! System packages the tests use: found on the search path, else installed with apt-get, else named.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use crate::steps::{Cmd, Steps};
+
+/// A program, the Debian/Ubuntu package that has it, and what needs it. Extend this table.
+const NEEDED: &[(&str, &str, &str)] = &[
+    (
+        "nginx",
+        "nginx",
+        "a foreign origin for the end-to-end tests",
+    ),
+    ("curl", "curl", "a foreign client for the end-to-end tests"),
+];
+
+/// Folders that hold daemons but are not on every user's search path.
+const SBIN: &[&str] = &["/usr/sbin", "/usr/local/sbin", "/sbin"];
+
+/// Makes sure that every needed program is there.
+pub(crate) fn install(steps: &mut Steps) -> Result<(), String> {
+    let missing: Vec<_> = NEEDED
+        .iter()
+        .filter(|(program, ..)| find(program).is_none())
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages: Vec<&str> = missing.iter().map(|(_, package, _)| *package).collect();
+    let Some(apt) = apt_get() else {
+        let mut text =
+            String::from("these programs are needed and cannot be installed from here:\n");
+        for (program, package, why) in missing {
+            text.push_str(&format!(
+                "  {program} (Debian/Ubuntu package {package}): {why}\n"
+            ));
+        }
+        return Err(text
+            + &format!(
+                "Install them, e.g. `sudo apt-get install {}`.",
+                packages.join(" ")
+            ));
+    };
+    let apt = |rest: &str| Cmd::new(&format!("{apt} {rest}"));
+    steps.run("system packages: apt-get update", apt("update -q"))?;
+    steps.run(
+        "system packages: apt-get install",
+        apt("install -q -y --no-install-recommends").args(packages),
+    )?;
+    match NEEDED.iter().find(|(program, ..)| find(program).is_none()) {
+        Some((program, package, _)) => Err(format!(
+            "{package} is installed but `{program}` is not found"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Returns the start of an apt-get command line that needs no password, if there is one.
+fn apt_get() -> Option<&'static str> {
+    find("apt-get")?;
+    if Cmd::new("id -u").output()?.trim() == "0" {
+        return Some("env DEBIAN_FRONTEND=noninteractive apt-get");
+    }
+    find("sudo")?;
+    Cmd::new("sudo -n true").output()?;
+    Some("sudo -n env DEBIAN_FRONTEND=noninteractive apt-get")
+}
+
+/// Returns where `program` is.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = env::split_paths(&path).chain(SBIN.iter().map(PathBuf::from));
+    let name = format!("{program}{}", env::consts::EXE_SUFFIX);
+    folders
+        .map(|folder| folder.join(&name))
+        .find(|file| Path::is_file(file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::find;
+
+    #[test]
+    fn programs_are_found_by_name() {
+        assert!(find("cargo").is_some());
+        assert!(find("no-such-program-anywhere").is_none());
+    }
+}
