@@ -1,0 +1,95 @@
+//! The facts of a TLS handshake.
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// What a log or an application wants to know of a TLS connection.
+///
+/// ```
+/// use pingora_core::protocols::tls::SslDigest;
+///
+/// let digest = SslDigest::new("TLS_AES_128_GCM_SHA256", "TLSv1.3", None, None, vec![]);
+/// assert_eq!(digest.version, "TLSv1.3");
+/// ```
+#[derive(Clone, Debug)]
+pub struct SslDigest {
+    /// The cipher suite.
+    pub cipher: Cow<'static, str>,
+    /// The protocol version, for example `TLSv1.3`.
+    pub version: Cow<'static, str>,
+    /// The organization in the certificate of the remote side.
+    pub organization: Option<String>,
+    /// The serial number of the certificate of the remote side, in hexadecimal.
+    pub serial_number: Option<String>,
+    /// The SHA-256 digest of the certificate of the remote side; empty without a certificate.
+    pub cert_digest: Vec<u8>,
+    /// What the application keeps with the connection.
+    pub extension: SslDigestExtension,
+}
+
+impl SslDigest {
+    /// Returns a digest without an extension.
+    pub fn new<S>(
+        cipher: S,
+        version: S,
+        organization: Option<String>,
+        serial_number: Option<String>,
+        cert_digest: Vec<u8>,
+    ) -> Self
+    where
+        S: Into<Cow<'static, str>>,
+    {
+        SslDigest {
+            cipher: cipher.into(),
+            version: version.into(),
+            organization,
+            serial_number,
+            cert_digest,
+            extension: SslDigestExtension::default(),
+        }
+    }
+}
+
+/// A value the application attached to a TLS connection in its handshake callback.
+///
+/// ```
+/// use pingora_core::protocols::tls::SslDigestExtension;
+///
+/// assert!(SslDigestExtension::default().get::<String>().is_none());
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct SslDigestExtension {
+    value: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+impl SslDigestExtension {
+    /// Returns the value if it is a `T`.
+    pub fn get<T>(&self) -> Option<&T>
+    where
+        T: Send + Sync + 'static,
+    {
+        self.value.as_deref()?.downcast_ref()
+    }
+
+    /// Keeps `value` instead of what was kept before.
+    // Only backends with a TLS library have callbacks that set it.
+    #[allow(dead_code)]
+    pub(crate) fn set(&mut self, value: Arc<dyn Any + Send + Sync>) {
+        self.value = Some(value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extension_is_found_by_its_type() {
+        let mut digest = SslDigest::new("c", "v", None, None, vec![]);
+        digest.extension.set(Arc::new(7_u32));
+        assert_eq!(digest.extension.get::<u32>(), Some(&7));
+        assert_eq!(digest.clone().extension.get::<u32>(), Some(&7));
+        assert_eq!(digest.extension.get::<u64>(), None);
+    }
+}
