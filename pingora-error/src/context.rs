@@ -94,7 +94,7 @@ impl<T, E> OrErr<T, E> for Result<T, E> {
         self.map_err(|e| Error::explain(et, exp(e)))
     }
 
-    fn or_fail(self) -> Result<T>
+    fn or_fail(self) -> Result<T, BError>
     where
         E: Into<Box<dyn ErrorTrait + Send + Sync>>,
     {

@@ -1,0 +1,123 @@
+//! How long the driver may sleep, and who must wake it. Used by `driver`.
+//!
+//! The driver sleeps until the earliest timer it knows of. Whoever adds an earlier one must ring,
+//! but only if the driver sleeps, or is about to, without having seen it:
+//!
+//! ```text
+//! registering thread                driver
+//!   store its tick                    store wake_at
+//!   ---- fence ----                   ---- fence ----
+//!   load wake_at: ring if later       scan ticks: stay awake if earlier
+//! ```
+//!
+//! The fences are totally ordered, so at least one of the two sees what the other stored.
+
+#[cfg(not(all(test, loom)))]
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+#[cfg(all(test, loom))]
+use loom::sync::atomic::{AtomicU64, Ordering, fence};
+
+/// Earlier than any tick: the driver is awake and will scan again before it sleeps.
+const AWAKE: u64 = 0;
+
+pub(crate) struct Alarm {
+    wake_at: AtomicU64,
+}
+
+impl Alarm {
+    #[cfg(not(all(test, loom)))]
+    pub(crate) const fn new() -> Self {
+        Self {
+            wake_at: AtomicU64::new(AWAKE),
+        }
+    }
+
+    #[cfg(all(test, loom))]
+    pub(crate) fn new() -> Self {
+        Self {
+            wake_at: AtomicU64::new(AWAKE),
+        }
+    }
+
+    /// Returns whether the driver must be unparked for `tick`, which the caller has stored before
+    /// where the driver's scan finds it.
+    pub(crate) fn must_ring(&self, tick: u64) -> bool {
+        // Partner: the fence of `may_sleep`.
+        fence(Ordering::SeqCst);
+        self.wake_at.load(Ordering::Relaxed) > tick
+    }
+
+    /// Announces that the driver will sleep until tick `until`. Returns whether it may: not if
+    /// `scan` finds something earlier.
+    pub(crate) fn may_sleep(&self, until: u64, scan: impl FnOnce() -> u64) -> bool {
+        self.wake_at.store(until, Ordering::Relaxed);
+        // Partner: the fence of `must_ring`.
+        fence(Ordering::SeqCst);
+        scan() >= until
+    }
+
+    /// Announces that the driver is awake.
+    pub(crate) fn awake(&self) {
+        self.wake_at.store(AWAKE, Ordering::Relaxed);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rings_only_sleepers_that_would_be_late() {
+        let alarm = Alarm::new();
+        assert!(!alarm.must_ring(1), "awake");
+        assert!(alarm.may_sleep(100, || 100));
+        for (tick, ring) in [(99, true), (100, false), (101, false)] {
+            assert_eq!(alarm.must_ring(tick), ring);
+        }
+        assert!(!alarm.may_sleep(u64::MAX, || 50));
+        alarm.awake();
+        assert!(!alarm.must_ring(50));
+    }
+}
+
+// RUSTFLAGS="--cfg loom" cargo test -p pingora-timeout --lib loom
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use loom::{sync::Arc, thread};
+
+    use super::*;
+
+    // Two registering threads against a driver that wakes, scans and sleeps twice: whatever it
+    // has not seen when it sleeps for good has rung.
+    #[test]
+    fn loom_no_tick_is_lost() {
+        loom::model(|| {
+            let alarm = Arc::new(Alarm::new());
+            let ticks: Arc<[AtomicU64; 2]> = Arc::new([5, 9].map(|_| AtomicU64::new(u64::MAX)));
+            let registering = [(0, 5), (1, 9)].map(|(shard, tick)| {
+                let (alarm, ticks) = (alarm.clone(), ticks.clone());
+                thread::spawn(move || {
+                    ticks[shard].store(tick, Ordering::Relaxed);
+                    alarm.must_ring(tick)
+                })
+            });
+            let scan = || {
+                let tick = |shard: &AtomicU64| shard.load(Ordering::Relaxed);
+                ticks.iter().map(tick).fold(u64::MAX, u64::min)
+            };
+            let mut known = u64::MAX;
+            let mut sleeps = false;
+            for _ in 0..2 {
+                alarm.awake();
+                known = scan();
+                sleeps = alarm.may_sleep(known, scan);
+            }
+            let rung = registering.map(|thread| thread.join().unwrap());
+            if sleeps {
+                assert!(known <= 5 || rung[0]);
+                assert!(known <= 9 || rung[1]);
+            }
+        });
+    }
+}

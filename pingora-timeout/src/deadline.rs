@@ -1,0 +1,213 @@
+//! [`Deadline`]: a timer that is polled, not awaited, and arms itself when it has to wait. All
+//! other timers of this crate are made of it; it is made of registrations in `driver`.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{runtime::Handle, time::Sleep};
+
+use crate::driver::{self, Registration};
+
+/// A timer to embed in a connection or a future.
+///
+/// It counts from the first poll after [`Deadline::new`] or [`Deadline::reset`] on; until then it
+/// costs nothing. It never elapses early, and by at most two ticks of 10 ms late while the
+/// machine keeps up. It works on any async runtime, and without one; see
+/// [`pause_for_fork`](super::fast_timeout::pause_for_fork) for the exception. Dropping it cancels
+/// it and frees what it occupied at once.
+///
+/// ```
+/// use std::{future::poll_fn, task::Poll, time::Duration};
+/// use pingora_timeout::fast_timeout::Deadline;
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let mut deadline = Deadline::new(Duration::from_millis(20));
+/// poll_fn(|cx| {
+///     // ... poll what should finish in time first, then:
+///     deadline.poll_elapsed(cx)
+/// })
+/// .await;
+/// deadline.reset(Duration::from_secs(60)); // counts again when it is polled again
+/// # });
+/// ```
+#[must_use = "a deadline elapses only when polled"]
+pub struct Deadline {
+    duration: Duration,
+    timer: Timer,
+    source: Source,
+}
+
+enum Timer {
+    Unarmed,
+    /// In the wheel. `due` is unknown after a reset until the next poll: the registration stays,
+    /// as a timer pushed back needs no change in the wheel before the old one fires.
+    Wheel {
+        due: Option<u64>,
+        registration: Registration,
+    },
+    /// Boxed, so that a deadline can move.
+    Tokio(Pin<Box<Sleep>>),
+    Elapsed,
+}
+
+/// Where the timer comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The wheel, while it runs.
+    Wheel,
+    /// The wheel, or tokio for what is longer than its threshold.
+    ByThreshold,
+    /// Always tokio. Panics outside a tokio runtime with timers.
+    Tokio,
+}
+
+impl Deadline {
+    /// Returns a deadline that elapses `duration` after it is first polled; at once if that is
+    /// zero, and never if it is longer than the machine will run.
+    #[inline]
+    pub const fn new(duration: Duration) -> Self {
+        Self::with_source(duration, Source::Wheel)
+    }
+
+    #[inline]
+    pub(crate) const fn with_source(duration: Duration, source: Source) -> Self {
+        Self {
+            duration,
+            timer: Timer::Unarmed,
+            source,
+        }
+    }
+
+    /// Starts anew: elapses `duration` after the next poll. Cheap, and cheapest when the deadline
+    /// moves back: the old timer is then kept until it fires, which wakes the task once for
+    /// nothing at most.
+    #[inline]
+    pub fn reset(&mut self, duration: Duration) {
+        self.duration = duration;
+        match &mut self.timer {
+            Timer::Wheel { due, .. } => *due = None,
+            timer => *timer = Timer::Unarmed,
+        }
+    }
+
+    /// Returns ready when the deadline has elapsed, and from then on until it is reset. Otherwise
+    /// the task of `cx`, and only the last one that polled, will be woken then. Polling again from
+    /// the same task takes no lock.
+    #[inline]
+    pub fn poll_elapsed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Timer::Wheel {
+            due: Some(due),
+            registration,
+        } = &mut self.timer
+            && registration.due() <= *due
+            && !driver::is_due(registration.due())
+            && registration.set_waker(cx.waker())
+        {
+            return Poll::Pending;
+        }
+        self.poll_slow(cx)
+    }
+
+    // Arms it, arms it again after a reset, or finds out that it has elapsed.
+    fn poll_slow(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.timer {
+            Timer::Unarmed => return self.arm(cx),
+            Timer::Wheel { .. } => ready!(self.poll_wheel(cx)),
+            Timer::Tokio(sleep) => ready!(sleep.as_mut().poll(cx)),
+            Timer::Elapsed => {}
+        }
+        self.timer = Timer::Elapsed;
+        Poll::Ready(())
+    }
+
+    #[inline(never)]
+    fn arm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.duration.is_zero() {
+            self.timer = Timer::Elapsed;
+            return Poll::Ready(());
+        }
+        if self.source.is_tokio_for(self.duration) {
+            self.timer = Timer::Tokio(Box::pin(tokio::time::sleep(self.duration)));
+            return self.poll_slow(cx);
+        }
+        let (now, due) = driver::now_and_due(self.duration);
+        self.register(now, due, cx)
+    }
+
+    fn poll_wheel(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Timer::Wheel { due, registration } = &mut self.timer else {
+            unreachable!("called for the wheel only");
+        };
+        let (now, due) = match *due {
+            Some(due) => (driver::clock(), due),
+            None if self.duration.is_zero() => return Poll::Ready(()),
+            None => driver::now_and_due(self.duration),
+        };
+        if driver::is_due(due) {
+            return Poll::Ready(());
+        }
+        let fires_in_time = registration.due() <= due && !driver::is_due(registration.due());
+        if fires_in_time && registration.set_waker(cx.waker()) {
+            self.timer_due(due);
+            return Poll::Pending;
+        }
+        self.register(now, due, cx)
+    }
+
+    fn timer_due(&mut self, new: u64) {
+        if let Timer::Wheel { due, .. } = &mut self.timer {
+            *due = Some(new);
+        }
+    }
+
+    fn register(&mut self, now: u64, due: u64, cx: &mut Context<'_>) -> Poll<()> {
+        match Registration::new(now, due, cx.waker()) {
+            Some(registration) => {
+                self.timer = Timer::Wheel {
+                    due: Some(due),
+                    registration,
+                };
+                Poll::Pending
+            }
+            None => {
+                self.timer = Timer::Elapsed;
+                Poll::Ready(())
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Deadline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.timer {
+            Timer::Unarmed => "unarmed",
+            Timer::Wheel { .. } | Timer::Tokio(_) => "armed",
+            Timer::Elapsed => "elapsed",
+        };
+        f.debug_struct("Deadline")
+            .field("duration", &self.duration)
+            .field("state", &state)
+            .finish()
+    }
+}
+
+impl Source {
+    // Without a tokio runtime the wheel is used in any case: paused, it fires when it is unpaused.
+    fn is_tokio_for(self, duration: Duration) -> bool {
+        let prefers_tokio = match self {
+            Self::Tokio => return true,
+            Self::Wheel => false,
+            Self::ByThreshold => {
+                crate::fast_timeout::fast_timeout_to_tokio_threshold().is_some_and(|t| duration > t)
+            }
+        };
+        (prefers_tokio || !driver::is_running()) && Handle::try_current().is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests;
