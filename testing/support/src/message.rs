@@ -69,12 +69,13 @@ impl Head {
         let body = raw
             .strip_suffix(b"\r\n\r\n")
             .ok_or("the head does not end in CRLF CRLF")?;
-        let text = std::str::from_utf8(body).map_err(|_| "the head is not UTF-8")?;
-        let mut lines = text.split("\r\n");
-        let start = lines.next().unwrap_or_default().to_owned();
+        let mut lines = split_lines(body).into_iter();
+        let start = lines.next().unwrap_or_default();
+        let start = std::str::from_utf8(start).map_err(|_| "the start line is not UTF-8")?;
         if start.contains(['\r', '\n', '\0']) {
-            return Err(format!("CR, LF or NUL in the start line {}", show(&start)));
+            return Err(format!("CR, LF or NUL in the start line {}", show(start)));
         }
+        let start = start.to_owned();
         let fields = lines.map(field).collect::<Result<_, _>>()?;
         Ok(Self {
             start,
@@ -101,23 +102,39 @@ impl Head {
     }
 }
 
-/// Reads one field line (RFC 9110 section 5.1, RFC 9112 section 5.1).
-fn field(line: &str) -> Result<(String, Vec<u8>), String> {
-    let (name, value) = line
-        .split_once(':')
-        .ok_or(format!("no colon in field {}", show(line)))?;
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if name.is_empty() || !name.bytes().all(is_token) {
+/// Splits at CRLF; a lone CR or LF stays in its line, to be refused there.
+fn split_lines(mut bytes: &[u8]) -> Vec<&[u8]> {
+    let mut lines = Vec::new();
+    while let Some(at) = bytes.windows(2).position(|pair| pair == b"\r\n") {
+        lines.push(&bytes[..at]);
+        bytes = &bytes[at + 2..];
+    }
+    lines.push(bytes);
+    lines
+}
+
+/// Reads one field line (RFC 9110 section 5.1 and 5.5, RFC 9112 section 5.1). Bytes above 0x7f are
+/// kept in values: they are obsolete but legal there.
+fn field(line: &[u8]) -> Result<(String, Vec<u8>), String> {
+    let colon = line.iter().position(|byte| *byte == b':');
+    let colon = colon.ok_or_else(|| format!("no colon in field {}", show(line)))?;
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    let name = &line[..colon];
+    if name.is_empty() || !name.iter().all(is_token) {
         return Err(format!("bad field name in {}", show(line)));
     }
-    let value = value.trim_matches([' ', '\t']);
+    let is_blank = |byte: &&u8| matches!(byte, b' ' | b'\t');
+    let value = &line[colon + 1..];
+    let start = value.iter().take_while(is_blank).count();
+    let end = value.iter().rev().take_while(is_blank).count();
+    let value = value.get(start..value.len() - end).unwrap_or_default();
     if value
-        .bytes()
-        .any(|byte| (byte < b' ' && byte != b'\t') || byte == 0x7f)
+        .iter()
+        .any(|byte| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f)
     {
         return Err(format!("control byte in field {}", show(line)));
     }
-    Ok((name.to_owned(), value.as_bytes().to_vec()))
+    Ok((String::from_utf8_lossy(name).into_owned(), value.to_vec()))
 }
 
 /// A stream with what was read from it and not yet used.
@@ -284,7 +301,7 @@ impl Reader {
             if line.is_empty() {
                 return Ok((body.freeze(), trailers));
             }
-            trailers.0.push(field(&line)?);
+            trailers.0.push(field(line.as_bytes())?);
         }
     }
 
@@ -325,6 +342,8 @@ mod tests {
                 ("a: b\r\n c\r\n", None),
                 ("a: b\rc\r\n", None),
                 ("nocolon\r\n", None),
+                ("blank: \t \r\n", Some(None)),
+                ("latin: caf\u{e9}\r\n", Some(None)),
             ],
             run,
         );
