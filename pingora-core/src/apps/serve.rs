@@ -1,0 +1,125 @@
+//! From a stream to HTTP requests: which protocol, which settings, and the time between requests.
+//!
+//! A connection spends most of its life waiting. It does so here, in a small future that holds no
+//! buffer and no session; those are made when bytes arrive and dropped after the response.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::BytesMut;
+use pingora_timeout::fast_timeout::Deadline;
+
+use super::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ServerApp};
+use crate::protocols::Stream;
+use crate::protocols::http::ServerSession;
+use crate::protocols::http::v1::poll_first_bytes;
+use crate::server::ShutdownWatch;
+
+/// How long a client may take from connecting to the first byte of its request.
+const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a connection is kept for a next request unless the application says otherwise.
+const DEFAULT_KEEPALIVE_SECONDS: u64 = 60;
+
+#[async_trait]
+impl<T> ServerApp for T
+where
+    T: HttpServerApp + Send + Sync + 'static,
+{
+    async fn process_new(
+        self: &Arc<Self>,
+        mut stream: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        if self.server_options().is_some_and(|options| options.force_custom) {
+            return Arc::clone(self).process_custom_session(stream, shutdown).await;
+        }
+        let mut settings = None;
+        loop {
+            let Some(first) = next_request(&mut stream, &mut settings, shutdown).await else {
+                stream.shutdown().await;
+                return None;
+            };
+            let session = new_session(stream, first, settings, self.server_options(), shutdown);
+            let reused = self.process_new_http(session, shutdown).await?;
+            (stream, settings) = reused.consume();
+        }
+    }
+
+    async fn cleanup(&self) {
+        self.http_cleanup().await;
+    }
+}
+
+/// Waits for the first bytes of a request; `None` when there will be none.
+///
+/// Ends when the client closes, the time is over, or the server stops.
+async fn next_request(
+    stream: &mut Stream,
+    settings: &mut Option<HttpPersistentSettings>,
+    shutdown: &ShutdownWatch,
+) -> Option<BytesMut> {
+    if let Some(prefix) = settings.as_mut().and_then(HttpPersistentSettings::take_prefix) {
+        return Some(prefix);
+    }
+    let limit = match settings {
+        None => Some(FIRST_BYTE_TIMEOUT),
+        Some(settings) => match settings.keepalive_timeout()? {
+            0 => None,
+            seconds => Some(Duration::from_secs(seconds)),
+        },
+    };
+    let mut first = BytesMut::new();
+    let mut timer = limit.map(Deadline::new);
+    let mut shutdown = shutdown.clone();
+    let mut stopping = pin!(shutdown.wait_for(|stop| *stop));
+    // Cancel-safe: bytes are only taken when the future is ready.
+    let received = poll_fn(|cx| {
+        if let Poll::Ready(received) = poll_first_bytes(stream, &mut first, cx) {
+            return Poll::Ready(received.unwrap_or(0));
+        }
+        if let Some(timer) = &mut timer
+            && timer.poll_elapsed(cx).is_ready()
+        {
+            return Poll::Ready(0);
+        }
+        match stopping.as_mut().poll(cx) {
+            // The sender is gone: nobody will ever stop us, and this branch is not polled again.
+            Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(_)) => Poll::Ready(0),
+        }
+    })
+    .await;
+    (received > 0).then_some(first)
+}
+
+fn new_session(
+    stream: Stream,
+    first: BytesMut,
+    settings: Option<HttpPersistentSettings>,
+    options: Option<&HttpServerOptions>,
+    shutdown: &ShutdownWatch,
+) -> ServerSession {
+    let mut session = ServerSession::new_http1(stream);
+    if let (Some(options), Some(session)) = (options, session.as_http1_mut()) {
+        session.set_limits(options.limits);
+    }
+    session.set_pipelined_prefix(first);
+    match settings {
+        Some(settings) => settings.apply_to_session(&mut session),
+        None => {
+            session.set_keepalive(Some(DEFAULT_KEEPALIVE_SECONDS));
+            session.set_pipelining_enabled(true);
+            let limit = options.and_then(|options| options.keepalive_request_limit);
+            session.set_keepalive_reuses_remaining(limit.map(|limit| limit.saturating_sub(1)));
+        }
+    }
+    if *shutdown.borrow() {
+        session.set_keepalive(None);
+    }
+    session
+}

@@ -1,0 +1,3 @@
+//! Filters that plug into HTTP servers and proxies.
+
+pub mod http;

@@ -1,0 +1,121 @@
+//! Which host a request is for: target and `Host` must agree (RFC 9112 section 3.2).
+
+use pingora_error::{Error, ErrorType::InvalidHTTPHeader, Result};
+use pingora_http::RequestHeader;
+use pingora_http::fields::KnownName;
+
+pub use pingora_http::authority::{
+    RawTargetAuthority, is_http_family_scheme, raw_target_authority,
+};
+
+/// Checks that a request names one host, and names it validly.
+///
+/// An error says which rule is broken: more than one `Host`, a `Host` that is no
+/// `uri-host [":" port]`, an ambiguous authority in the target, or two that differ.
+pub fn validate_request_authority(req: &RequestHeader) -> Result<()> {
+    let mut hosts = req.fields().get_all(KnownName::Host);
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Error::e_explain(InvalidHTTPHeader, "more than one Host");
+    }
+    if let Some(host) = host
+        && !is_valid_host(host)
+    {
+        return Error::e_explain(InvalidHTTPHeader, "invalid Host");
+    }
+    match raw_target_authority(req.raw_path()) {
+        RawTargetAuthority::None => Ok(()),
+        RawTargetAuthority::AmbiguousAuthority => {
+            Error::e_explain(InvalidHTTPHeader, "ambiguous authority in the request target")
+        }
+        RawTargetAuthority::Absolute { authority, .. } => {
+            if !is_valid_host(authority) {
+                return Error::e_explain(InvalidHTTPHeader, "invalid authority in the request target");
+            }
+            match host {
+                Some(host) if !host.eq_ignore_ascii_case(authority) => Error::e_explain(
+                    InvalidHTTPHeader,
+                    "Host differs from the authority of the request target",
+                ),
+                _ => Ok(()),
+            }
+        }
+    }
+}
+
+/// Returns whether `host` is a `uri-host [":" port]` that is not empty (RFC 3986 section 3.2.2).
+pub(crate) fn is_valid_host(host: &[u8]) -> bool {
+    let (name, port) = match host.first() {
+        None => return false,
+        Some(b'[') => {
+            let Some(end) = host.iter().position(|&b| b == b']') else {
+                return false;
+            };
+            if !host[1..end].iter().all(|&b| is_ip_literal_byte(b)) || end == 1 {
+                return false;
+            }
+            (&host[..=end], &host[end + 1..])
+        }
+        Some(_) => match host.iter().position(|&b| b == b':') {
+            Some(colon) => host.split_at(colon),
+            None => (host, &b""[..]),
+        },
+    };
+    !name.is_empty() && (name[0] == b'[' || is_reg_name(name)) && is_port_suffix(port)
+}
+
+fn is_port_suffix(port: &[u8]) -> bool {
+    match port {
+        [] | [b':'] => true,
+        [b':', digits @ ..] => {
+            digits.len() <= 5
+                && digits.iter().all(u8::is_ascii_digit)
+                && digits.iter().fold(0u32, |n, d| n * 10 + u32::from(d - b'0')) <= 65535
+        }
+        _ => false,
+    }
+}
+
+fn is_reg_name(name: &[u8]) -> bool {
+    let mut bytes = name.iter();
+    while let Some(&byte) = bytes.next() {
+        let valid = match byte {
+            b'%' => {
+                bytes.next().is_some_and(u8::is_ascii_hexdigit)
+                    && bytes.next().is_some_and(u8::is_ascii_hexdigit)
+            }
+            b'-' | b'.' | b'_' | b'~' => true,
+            // sub-delims without the quote and the comma, which no host has and smuggling uses
+            b'!' | b'$' | b'&' | b'(' | b')' | b'*' | b'+' | b';' | b'=' => true,
+            _ => byte.is_ascii_alphanumeric(),
+        };
+        if !valid {
+            return false;
+        }
+    }
+    true
+}
+
+fn is_ip_literal_byte(byte: u8) -> bool {
+    byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.' | b'v' | b'%' | b'-' | b'_' | b'~')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_valid_hosts() {
+        for valid in
+            ["a", "a.b", "a:80", "a:", "127.0.0.1:8080", "[::1]", "[::1]:443", "a_b-c~d", "%41", "A"]
+        {
+            assert!(is_valid_host(valid.as_bytes()), "{valid}");
+        }
+        for invalid in [
+            "", ":80", "a,b", "a@b", "a/b", "a b", "a:8x", "a:99999", "a:123456", "\"a\"", "a'b", "a\\b",
+            "[::1", "[]", "[::1]x", "a#b", "a?b", "a:80:80", "%4", "\u{e9}", "a\t", "<a>", "a|b", "a^b",
+        ] {
+            assert!(!is_valid_host(invalid.as_bytes()), "{invalid}");
+        }
+    }
+}

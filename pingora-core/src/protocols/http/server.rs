@@ -1,0 +1,575 @@
+//! [`Session`]: one request of a client, whatever version of HTTP it speaks.
+//!
+//! A variant per protocol; each method is one line per variant. To support another downstream
+//! protocol, add a variant and follow the compiler.
+
+use std::any::Any;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::AsHeaderName;
+use http::{HeaderMap, HeaderValue};
+use log::debug;
+use pingora_error::{
+    Error,
+    ErrorType::{HTTPStatus, InvalidHTTPHeader, ReadTimedout},
+    Result,
+};
+use pingora_http::{RequestHeader, ResponseHeader};
+
+use super::HttpTask;
+use super::custom::server::Session as CustomSession;
+use super::error_resp;
+use super::v1::server::HttpSession as Http1Session;
+use crate::protocols::l4::socket::SocketAddr;
+use crate::protocols::{Digest, Stream};
+
+/// One exchange with a client.
+///
+/// ```
+/// # tokio_test::block_on(async {
+/// use pingora_core::protocols::http::ServerSession;
+/// use tokio::io::AsyncWriteExt;
+///
+/// let (mut client, server) = tokio::io::duplex(1024);
+/// client.write_all(b"GET /a HTTP/1.1\r\nHost: example.com\r\n\r\n").await.unwrap();
+///
+/// let mut session = ServerSession::new_http1(Box::new(server));
+/// assert!(session.read_request().await.unwrap());
+/// assert_eq!(session.request_summary(), "GET /a, Host: example.com");
+/// # })
+/// ```
+pub enum Session {
+    /// HTTP/1.0 or HTTP/1.1.
+    H1(Http1Session),
+    /// A protocol of the application's own.
+    Custom(Box<dyn CustomSession>),
+}
+
+/// A connection that can carry another request, and the bytes of it that came already.
+#[derive(Debug)]
+pub struct ReusableHttpStream {
+    stream: Stream,
+    pipelined: Option<BytesMut>,
+}
+
+impl ReusableHttpStream {
+    pub(crate) fn new(stream: Stream, pipelined: Option<BytesMut>) -> Self {
+        ReusableHttpStream { stream, pipelined }
+    }
+
+    /// Returns the connection and the received start of the next request.
+    pub fn into_parts(self) -> (Stream, Option<BytesMut>) {
+        (self.stream, self.pipelined)
+    }
+}
+
+/// Does the same with the session of either variant.
+macro_rules! each {
+    ($self:expr, $session:ident => $body:expr) => {
+        match $self {
+            Session::H1($session) => $body,
+            Session::Custom($session) => $body,
+        }
+    };
+}
+
+/// What only HTTP/1 knows; any other session answers with the default.
+macro_rules! h1 {
+    ($self:expr, $session:ident => $body:expr, $default:expr) => {
+        match $self {
+            Session::H1($session) => $body,
+            Session::Custom(_) => $default,
+        }
+    };
+}
+
+impl Session {
+    /// Returns a session for an HTTP/1 connection; nothing is read yet.
+    pub fn new_http1(stream: Stream) -> Self {
+        Session::H1(Http1Session::new(stream))
+    }
+
+    /// Returns a session for a protocol of the application's own.
+    pub fn new_custom(session: Box<dyn CustomSession>) -> Self {
+        Session::Custom(session)
+    }
+
+    /// Returns whether HTTP/2 is spoken.
+    pub fn is_http2(&self) -> bool {
+        false
+    }
+
+    /// Returns whether this is a request the proxy made for itself.
+    pub fn is_subrequest(&self) -> bool {
+        false
+    }
+
+    /// Returns whether a custom protocol is spoken.
+    pub fn is_custom(&self) -> bool {
+        matches!(self, Session::Custom(_))
+    }
+
+    /// Returns the name of the protocol, for logs.
+    pub fn session_type(&self) -> &'static str {
+        match self {
+            Session::H1(_) => "H1",
+            Session::Custom(_) => "Custom",
+        }
+    }
+
+    /// Reads the request head; `false` when the client closed without sending one.
+    ///
+    /// An error of type `InvalidHTTPHeader` (400) or `HTTPStatus` names a malformed request.
+    pub async fn read_request(&mut self) -> Result<bool> {
+        match self {
+            Session::H1(session) => Ok(session.read_request().await?.is_some()),
+            Session::Custom(_) => Ok(true),
+        }
+    }
+
+    /// Returns the request head; panics before it was read.
+    pub fn req_header(&self) -> &RequestHeader {
+        each!(self, s => s.req_header())
+    }
+
+    /// Returns the request head, to change; panics before it was read.
+    pub fn req_header_mut(&mut self) -> &mut RequestHeader {
+        each!(self, s => s.req_header_mut())
+    }
+
+    /// Returns the first value of a request header.
+    pub fn get_header<K: AsHeaderName>(&self, key: K) -> Option<&HeaderValue> {
+        self.req_header().headers.get(key)
+    }
+
+    /// Returns the first value of a request header, empty when it is absent.
+    pub fn get_header_bytes<K: AsHeaderName>(&self, key: K) -> &[u8] {
+        self.get_header(key).map_or(b"", |value| value.as_bytes())
+    }
+
+    /// Returns `METHOD target, Host: host`, for logs.
+    pub fn request_summary(&self) -> String {
+        each!(self, s => s.request_summary())
+    }
+
+    /// Returns the request head in the form of HTTP/1; as received where it was HTTP/1.
+    pub fn to_h1_raw(&self) -> Bytes {
+        match self {
+            Session::H1(session) => session.get_headers_raw_bytes(),
+            Session::Custom(session) => session.pseudo_raw_h1_request_header(),
+        }
+    }
+
+    /// Reads the next piece of the request body; `None` at its end. Cancel-safe.
+    pub async fn read_request_body(&mut self) -> Result<Option<Bytes>> {
+        match self {
+            Session::H1(session) => session.read_body_bytes().await,
+            Session::Custom(session) => session.read_body_bytes().await,
+        }
+    }
+
+    /// Reads the request body, or when none is left waits until the client goes away.
+    ///
+    /// Returns an error when it does. Cancel-safe.
+    pub async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
+        each!(self, s => s.read_body_or_idle(no_body_expected).await)
+    }
+
+    /// Reads and drops the rest of the request body, within limits.
+    pub async fn drain_request_body(&mut self) -> Result<()> {
+        each!(self, s => s.drain_request_body().await)
+    }
+
+    /// Returns whether the whole request body was read.
+    pub fn is_body_done(&mut self) -> bool {
+        each!(self, s => s.is_body_done())
+    }
+
+    /// Returns whether the request has no body, or an empty one.
+    pub fn is_body_empty(&mut self) -> bool {
+        each!(self, s => s.is_body_empty())
+    }
+
+    /// Keeps the start of the request body, so that it can be sent to another upstream.
+    pub fn enable_retry_buffering(&mut self) {
+        each!(self, s => s.enable_retry_buffering());
+    }
+
+    /// Returns the request body read so far; `None` when it is empty or was too long to keep.
+    pub fn get_retry_buffer(&self) -> Option<Bytes> {
+        each!(self, s => s.get_retry_buffer())
+    }
+
+    /// Returns whether the request body was too long to keep.
+    pub fn retry_buffer_truncated(&self) -> bool {
+        each!(self, s => s.retry_buffer_truncated())
+    }
+
+    /// Sends the `100 Continue` the client waits for; nothing when it does not wait.
+    pub async fn write_continue_response(&mut self) -> Result<()> {
+        h1!(self, s => s.write_continue_response().await, Ok(()))
+    }
+
+    /// Sends a response head; see the session of the protocol for what is added to it.
+    pub async fn write_response_header(&mut self, resp: Box<ResponseHeader>) -> Result<()> {
+        match self {
+            Session::H1(session) => session.write_response_header(resp).await,
+            Session::Custom(session) => session.write_response_header(resp, false).await,
+        }
+    }
+
+    /// Sends a response head given by reference.
+    pub async fn write_response_header_ref(&mut self, resp: &ResponseHeader) -> Result<()> {
+        match self {
+            Session::H1(session) => session.write_response_header_ref(resp).await,
+            Session::Custom(session) => session.write_response_header_ref(resp, false).await,
+        }
+    }
+
+    /// Sends a piece of the response body, and its end when `end` is set.
+    pub async fn write_response_body(&mut self, data: Bytes, end: bool) -> Result<()> {
+        match self {
+            Session::H1(session) => {
+                session.queue_task(HttpTask::Body(Some(data), end))?;
+                session.flush_queued().await
+            }
+            Session::Custom(session) => session.write_body(data, end).await,
+        }
+    }
+
+    /// Sends the trailers, which end the response.
+    ///
+    /// An HTTP/1 client gets them when it said `TE: trailers` and the body is chunked.
+    pub async fn write_response_trailers(&mut self, trailers: HeaderMap) -> Result<()> {
+        match self {
+            Session::H1(session) => {
+                session.queue_task(HttpTask::Trailer(Some(Box::new(trailers))))?;
+                session.flush_queued().await
+            }
+            Session::Custom(session) => session.write_trailers(trailers).await,
+        }
+    }
+
+    /// Ends the response body.
+    pub async fn finish_body(&mut self) -> Result<()> {
+        match self {
+            Session::H1(session) => session.finish_body().await.map(|_| ()),
+            Session::Custom(session) => session.finish().await,
+        }
+    }
+
+    /// Sends pieces of a response; returns whether it has ended.
+    pub async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
+        each!(self, s => s.response_duplex_vec(tasks).await)
+    }
+
+    /// Ends the exchange; returns the connection when it can carry another request.
+    pub async fn finish(self) -> Result<Option<ReusableHttpStream>> {
+        match self {
+            Session::H1(mut session) => {
+                if let Err(e) = session.finish_body().await {
+                    debug!("the response could not be ended: {e}");
+                    session.shutdown().await;
+                    return Err(e);
+                }
+                session.reuse().await
+            }
+            Session::Custom(mut session) => {
+                session.finish().await?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Drops the exchange after a failure, without a well-formed end of the response.
+    pub fn on_proxy_failure(&mut self, e: Box<pingora_error::Error>) {
+        debug!("exchange with the client dropped: {e}");
+        if let Session::H1(session) = self {
+            session.set_server_keepalive(None);
+        }
+    }
+
+    /// Closes the connection, or the stream of it this session uses.
+    pub async fn shutdown(&mut self) {
+        match self {
+            Session::H1(session) => session.shutdown().await,
+            Session::Custom(session) => session.shutdown(1, "shutdown").await,
+        }
+    }
+
+    /// Returns the head of an answer of this status without a body.
+    pub fn generate_error(error: u16) -> ResponseHeader {
+        match error {
+            400 => error_resp::HTTP_400_RESPONSE.clone(),
+            502 => error_resp::HTTP_502_RESPONSE.clone(),
+            _ => error_resp::gen_error_response(error),
+        }
+    }
+
+    /// Answers with this status and no body; the connection is closed afterwards.
+    pub async fn respond_error(&mut self, error: u16) -> Result<()> {
+        self.respond_error_with_body(error, Bytes::new()).await
+    }
+
+    /// Answers with this status and body; the connection is closed afterwards.
+    ///
+    /// Does nothing but end the response when a head was already sent.
+    pub async fn respond_error_with_body(&mut self, error: u16, body: Bytes) -> Result<()> {
+        let mut resp = Self::generate_error(error);
+        if !body.is_empty() {
+            resp.set_content_length(body.len())?;
+        }
+        self.write_error_response(resp, body).await
+    }
+
+    /// Answers with this head and body; the connection is closed afterwards.
+    pub async fn write_error_response(&mut self, resp: ResponseHeader, body: Bytes) -> Result<()> {
+        self.set_keepalive(None);
+        if self.response_written().is_some() {
+            return Ok(());
+        }
+        match self {
+            Session::H1(session) => {
+                session.queue_task(HttpTask::Header(Box::new(resp), body.is_empty()))?;
+                if !body.is_empty() {
+                    session.queue_task(HttpTask::Body(Some(body), true))?;
+                }
+                session.flush_queued().await
+            }
+            Session::Custom(session) => {
+                session.write_response_header(Box::new(resp), body.is_empty()).await?;
+                if !body.is_empty() {
+                    session.write_body(body, true).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Answers a request that [`read_request`](Self::read_request) refused, and closes.
+    ///
+    /// Malformed requests get the status the error names, slow ones 408; when the connection
+    /// broke there is nobody to answer.
+    pub async fn refuse_request(mut self, e: &Error) {
+        let status = match e.etype() {
+            InvalidHTTPHeader => 400,
+            HTTPStatus(status) => *status,
+            ReadTimedout => 408,
+            _ => return self.shutdown().await,
+        };
+        match self.respond_error(status).await {
+            Ok(()) => drop(self.finish().await),
+            Err(_) => self.shutdown().await,
+        }
+    }
+
+    /// Returns the final response head, once sent.
+    pub fn response_written(&self) -> Option<&ResponseHeader> {
+        each!(self, s => s.response_written())
+    }
+
+    /// Returns whether the client asks to change the protocol.
+    pub fn is_upgrade_req(&self) -> bool {
+        each!(self, s => s.is_upgrade_req())
+    }
+
+    /// Returns whether `header` grants the upgrade; `None` when none was asked for.
+    pub fn is_upgrade(&self, header: &ResponseHeader) -> Option<bool> {
+        h1!(self, s => s.is_upgrade(header), None)
+    }
+
+    /// Returns whether the connection has become a tunnel.
+    pub fn was_upgraded(&self) -> bool {
+        each!(self, s => s.was_upgraded())
+    }
+
+    /// Sets how long the connection is kept for a next request: seconds, 0 without limit.
+    ///
+    /// `None` closes it after the response. HTTP/1 only.
+    pub fn set_keepalive(&mut self, duration: Option<u64>) {
+        h1!(self, s => s.set_server_keepalive(duration), ());
+    }
+
+    /// Returns how long the connection is kept for a next request.
+    pub fn get_keepalive(&self) -> Option<u64> {
+        h1!(self, s => s.get_keepalive_timeout(), None)
+    }
+
+    /// Sets how many more requests the connection may carry. HTTP/1 only.
+    pub fn set_keepalive_reuses_remaining(&mut self, reuses: Option<u32>) {
+        h1!(self, s => s.set_keepalive_reuses_remaining(reuses), ());
+    }
+
+    /// Returns how many more requests the connection may carry.
+    pub fn get_keepalive_reuses_remaining(&self) -> Option<u32> {
+        h1!(self, s => s.get_keepalive_reuses_remaining(), None)
+    }
+
+    /// Sets how long to wait for the client's next bytes.
+    pub fn set_read_timeout(&mut self, timeout: Option<Duration>) {
+        each!(self, s => s.set_read_timeout(timeout));
+    }
+
+    /// Returns how long to wait for the client's next bytes.
+    pub fn get_read_timeout(&self) -> Option<Duration> {
+        each!(self, s => s.get_read_timeout())
+    }
+
+    /// Sets how long the client may take no bytes while some are waiting.
+    pub fn set_write_timeout(&mut self, timeout: Option<Duration>) {
+        each!(self, s => s.set_write_timeout(timeout));
+    }
+
+    /// Returns how long the client may take no bytes while some are waiting.
+    pub fn get_write_timeout(&self) -> Option<Duration> {
+        each!(self, s => s.get_write_timeout())
+    }
+
+    /// Sets how long reading the rest of a request body may take in all.
+    pub fn set_total_drain_timeout(&mut self, timeout: Option<Duration>) {
+        each!(self, s => s.set_total_drain_timeout(timeout));
+    }
+
+    /// Returns how long reading the rest of a request body may take in all.
+    pub fn get_total_drain_timeout(&self) -> Option<Duration> {
+        each!(self, s => s.get_total_drain_timeout())
+    }
+
+    /// Sets the bytes per second the client must take at least. HTTP/1 only.
+    pub fn set_min_send_rate(&mut self, rate: Option<usize>) {
+        h1!(self, s => s.set_min_send_rate(rate), ());
+    }
+
+    /// Sets whether informational responses are dropped. HTTP/1 only.
+    pub fn set_ignore_info_resp(&mut self, ignore: bool) {
+        h1!(self, s => s.set_ignore_info_resp(ignore), ());
+    }
+
+    /// Sets whether to close instead of reading the rest of a request that was answered early.
+    pub fn set_close_on_response_before_downstream_finish(&mut self, close: bool) {
+        h1!(self, s => s.set_close_on_response_before_downstream_finish(close), ());
+    }
+
+    /// Sets whether a client that goes away ends the exchange; on by default.
+    pub fn set_abort_on_close(&mut self, abort: bool) {
+        h1!(self, s => s.set_abort_on_close(abort), ());
+    }
+
+    /// Sets whether bytes behind this request are kept as the next one.
+    pub fn set_pipelining_enabled(&mut self, enabled: bool) {
+        h1!(self, s => s.set_pipelining_enabled(enabled), ());
+    }
+
+    /// Returns whether bytes behind this request are kept as the next one.
+    pub fn pipelining_enabled(&self) -> bool {
+        h1!(self, s => s.pipelining_enabled(), false)
+    }
+
+    /// Hands over bytes of this request that were received before the session was made.
+    pub fn set_pipelined_prefix(&mut self, prefix: BytesMut) {
+        h1!(self, s => s.set_pipelined_prefix(prefix), ());
+    }
+
+    /// Sets a value that lives as long as the connection. HTTP/1 only.
+    pub fn set_connection_user_context(&mut self, ctx: Option<Box<dyn Any + Send + Sync>>) {
+        h1!(self, s => s.set_connection_user_context(ctx), ());
+    }
+
+    /// Takes the value set for the connection.
+    pub fn take_connection_user_context(&mut self) -> Option<Box<dyn Any + Send + Sync>> {
+        h1!(self, s => s.take_connection_user_context(), None)
+    }
+
+    /// Returns whether pieces may be queued by the calls below.
+    pub fn supports_proxy_task_api(&self) -> bool {
+        each!(self, s => s.proxy_tasks_enabled())
+    }
+
+    /// Sets whether pieces may be queued by the calls below.
+    pub fn set_proxy_tasks_enabled(&mut self, enabled: bool) {
+        each!(self, s => s.set_proxy_tasks_enabled(enabled));
+    }
+
+    /// Queues a piece of the response.
+    pub fn send_downstream_proxy_task(&mut self, task: HttpTask) {
+        each!(self, s => s.send_proxy_task(task));
+    }
+
+    /// Sends what was queued; returns whether the response has ended. Cancel-safe.
+    pub async fn write_downstream_proxy_tasks(&mut self) -> Result<bool> {
+        each!(self, s => s.write_proxy_tasks().await)
+    }
+
+    /// Returns whether queued pieces wait to be sent.
+    pub fn has_pending_downstream_proxy_tasks(&self) -> bool {
+        each!(self, s => s.has_pending_proxy_tasks())
+    }
+
+    /// Returns the number of response body bytes sent.
+    pub fn body_bytes_sent(&self) -> usize {
+        each!(self, s => s.body_bytes_sent())
+    }
+
+    /// Returns the number of request body bytes read.
+    pub fn body_bytes_read(&self) -> usize {
+        each!(self, s => s.body_bytes_read())
+    }
+
+    /// Returns the facts of the connection.
+    pub fn digest(&self) -> Option<&Digest> {
+        match self {
+            Session::H1(session) => Some(session.digest()),
+            Session::Custom(session) => session.digest(),
+        }
+    }
+
+    /// Returns the facts of the connection, to change.
+    pub fn digest_mut(&mut self) -> Option<&mut Digest> {
+        match self {
+            Session::H1(session) => Some(session.digest_mut()),
+            Session::Custom(session) => session.digest_mut(),
+        }
+    }
+
+    /// Returns the address of the client.
+    pub fn client_addr(&self) -> Option<&SocketAddr> {
+        each!(self, s => s.client_addr())
+    }
+
+    /// Returns the address the client connected to.
+    pub fn server_addr(&self) -> Option<&SocketAddr> {
+        each!(self, s => s.server_addr())
+    }
+
+    /// Returns the connection; only an HTTP/1 session has one for itself.
+    pub fn stream(&self) -> Option<&Stream> {
+        h1!(self, s => Some(s.stream()), None)
+    }
+
+    /// Returns the HTTP/1 session.
+    pub fn as_http1(&self) -> Option<&Http1Session> {
+        h1!(self, s => Some(s), None)
+    }
+
+    /// Returns the HTTP/1 session, to change.
+    pub fn as_http1_mut(&mut self) -> Option<&mut Http1Session> {
+        h1!(self, s => Some(s), None)
+    }
+
+    /// Returns the custom session.
+    pub fn as_custom(&self) -> Option<&dyn CustomSession> {
+        match self {
+            Session::H1(_) => None,
+            Session::Custom(session) => Some(session.as_ref()),
+        }
+    }
+
+    /// Returns the custom session, to change.
+    pub fn as_custom_mut(&mut self) -> Option<&mut Box<dyn CustomSession>> {
+        match self {
+            Session::H1(_) => None,
+            Session::Custom(session) => Some(session),
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! HTTP/1.0 and HTTP/1.1 (RFC 9112): sessions for both roles and the pure parts beneath them.
+//!
+//! ```text
+//! head.rs      bytes -> RequestHeader / ResponseHeader          pure
+//! framing.rs   head  -> how long the body is, what comes after  pure
+//! body/        bytes <-> body, chunked or not                   pure
+//! wire.rs      a stream with its input and output queue
+//! server/      the downstream session      client/  the upstream session
+//! ```
+
+pub mod client;
+pub mod common;
+pub mod server;
+
+mod body;
+mod framing;
+mod head;
+mod wire;
+
+pub(crate) use self::wire::poll_first_bytes;
+
+/// The pure parts, for fuzzing.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use super::body::{BodyDecoder, Decoded};
+    pub use super::framing::{BodyLength, request_framing, response_framing};
+    pub use super::head::{HeadError, parse_request, parse_response};
+}
