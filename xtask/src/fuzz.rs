@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::steps::{Cmd, Steps};
+use crate::steps::{Cmd, Steps, has_toolchain};
 
 pub(crate) const HELP: &str = "\
 usage: cargo xtask fuzz [--seconds N] [TARGET ...]
@@ -53,7 +53,7 @@ fn missing() -> Option<String> {
     if !Path::new(FOLDER).join("Cargo.toml").exists() {
         return Some(format!("no {FOLDER}/Cargo.toml"));
     }
-    if Cmd::new("cargo +nightly --version").output().is_none() {
+    if !has_toolchain("nightly") {
         return Some(String::from(
             "no nightly toolchain (rustup toolchain install nightly)",
         ));

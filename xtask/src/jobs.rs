@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::steps::{Cmd, Steps};
+use crate::steps::{Cmd, Steps, has_toolchain};
 use crate::{fuzz, layers, manifest, marks, packages};
 
 pub(crate) const TEST_HELP: &str = "\
@@ -72,10 +72,7 @@ pub(crate) fn test(args: &[String], steps: &mut Steps) -> Result<(), String> {
     docs(steps)?;
     fuzz::smoke(steps, FUZZ_SECONDS)?;
     let toolchain = msrv_toolchain()?;
-    if Cmd::new(&format!("cargo +{toolchain} --version"))
-        .output()
-        .is_some()
-    {
+    if has_toolchain(&toolchain) {
         msrv(steps)?;
     } else {
         steps.note(format!("msrv: toolchain {toolchain} is not installed"));

@@ -104,6 +104,22 @@ impl Cmd {
     }
 }
 
+/// Returns whether rustup has this toolchain. Asking `cargo +NAME` instead might install it.
+pub(crate) fn has_toolchain(name: &str) -> bool {
+    let list = Cmd::new("rustup toolchain list")
+        .output()
+        .unwrap_or_default();
+    let mut names = list
+        .lines()
+        .filter_map(|line| line.split_whitespace().next());
+    names.any(|known| {
+        known == name
+            || known
+                .strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with('-'))
+    })
+}
+
 impl Steps {
     pub(crate) fn new() -> Self {
         Self {
