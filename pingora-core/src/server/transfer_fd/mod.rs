@@ -1,0 +1,182 @@
+//! The table of listening sockets: which file descriptor listens on which address.
+//!
+//! Listeners enter the sockets they make, and look here first for one that the process before
+//! this one has handed over. The table does not own the descriptors, apart from those that nobody
+//! claims.
+//!
+//! Next: `bootstrap.rs`, which fills it, and `listeners/` for its users.
+
+use std::collections::{HashMap, HashSet};
+use std::os::fd::RawFd;
+
+pub(super) mod sock;
+
+/// The listening sockets of a process, by address.
+///
+/// An address may have several sockets, as `127.0.0.1:0` in two services has.
+///
+/// ```
+/// use pingora_core::server::Fds;
+///
+/// let mut fds = Fds::new();
+/// assert!(fds.is_empty());
+/// fds.add("127.0.0.1:80".to_string(), 7);
+/// assert_eq!(fds.get("127.0.0.1:80"), Some(&7));
+/// assert_eq!(fds.serialize(), (vec!["127.0.0.1:80".to_string()], vec![7]));
+/// ```
+pub struct Fds {
+    map: HashMap<String, Vec<Socket>>,
+}
+
+struct Socket {
+    fd: RawFd,
+    origin: Origin,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Origin {
+    // A listener of this process uses it.
+    Used,
+    // The process before this one handed it over and no listener has taken it yet.
+    Inherited,
+}
+
+impl Fds {
+    /// Returns an empty table.
+    pub fn new() -> Self {
+        Fds {
+            map: HashMap::new(),
+        }
+    }
+
+    /// Enters a socket that listens on `bind`, beside those already there. Entering one again
+    /// has no effect.
+    pub fn add(&mut self, bind: String, fd: RawFd) {
+        self.insert(bind, fd, Origin::Used);
+    }
+
+    /// Enters sockets handed over by another process: `fds[i]` listens on `binds[i]`. The longer
+    /// list is cut to the length of the shorter.
+    pub fn deserialize(&mut self, binds: Vec<String>, fds: Vec<RawFd>) {
+        for (bind, fd) in binds.into_iter().zip(fds) {
+            self.insert(bind, fd, Origin::Inherited);
+        }
+    }
+
+    /// Closes the sockets of all addresses that are not in `keep`, forgets them, and returns
+    /// these addresses in order.
+    pub fn close_unclaimed(&mut self, keep: &HashSet<String>) -> Vec<String> {
+        let unclaimed = self.map.keys().filter(|bind| !keep.contains(*bind));
+        let mut unclaimed: Vec<String> = unclaimed.cloned().collect();
+        unclaimed.sort_unstable();
+        for bind in &unclaimed {
+            for socket in self.map.remove(bind).unwrap_or_default() {
+                close(socket.fd);
+            }
+        }
+        unclaimed
+    }
+
+    /// Takes an inherited socket that listens on `bind` and that no other listener has taken.
+    pub(crate) fn claim(&mut self, bind: &str) -> Option<RawFd> {
+        let sockets = self.map.get_mut(bind)?.iter_mut();
+        let socket = sockets
+            .into_iter()
+            .find(|s| s.origin == Origin::Inherited)?;
+        socket.origin = Origin::Used;
+        Some(socket.fd)
+    }
+
+    /// Returns the first socket that listens on `bind`.
+    pub fn get(&self, bind: &str) -> Option<&RawFd> {
+        self.map.get(bind)?.first().map(|s| &s.fd)
+    }
+
+    /// Returns whether there is no socket.
+    pub fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
+    /// Returns addresses and sockets as two lists of the same length, ordered by address. An
+    /// address with several sockets is listed once for each.
+    pub fn serialize(&self) -> (Vec<String>, Vec<RawFd>) {
+        let mut pairs: Vec<(&String, RawFd)> = self
+            .map
+            .iter()
+            .flat_map(|(bind, sockets)| sockets.iter().map(move |s| (bind, s.fd)))
+            .collect();
+        // Sockets of one address keep their order.
+        pairs.sort_by_key(|pair| pair.0);
+        pairs.into_iter().map(|(b, fd)| (b.clone(), fd)).unzip()
+    }
+
+    fn insert(&mut self, bind: String, fd: RawFd, origin: Origin) {
+        let sockets = self.map.entry(bind).or_default();
+        if sockets.iter().all(|s| s.fd != fd) {
+            sockets.push(Socket { fd, origin });
+        }
+    }
+}
+
+impl Default for Fds {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn close(fd: RawFd) {
+    // SAFETY: the table was given this descriptor to pass on to a listener. None took it, so
+    // nothing else in the process uses it. A number that is not open only makes this fail.
+    let closed = unsafe { libc::close(fd) };
+    if closed != 0 {
+        log::debug!("cannot close inherited socket fd={fd}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::IntoRawFd;
+
+    use super::*;
+
+    #[test]
+    fn holds_sockets_by_address() {
+        let mut fds = Fds::new();
+        assert_eq!(fds.serialize(), (vec![], vec![]));
+        fds.add("b".to_string(), 2);
+        fds.add("a".to_string(), 1);
+        fds.add("a".to_string(), 3);
+        fds.add("a".to_string(), 3);
+        assert_eq!(fds.get("a"), Some(&1));
+        assert_eq!(fds.get("c"), None);
+        let (binds, numbers) = fds.serialize();
+        assert_eq!(binds, ["a", "a", "b"]);
+        assert_eq!(numbers, [1, 3, 2]);
+        assert_eq!(fds.claim("a"), None, "own sockets are in use");
+
+        let mut inherited = Fds::new();
+        inherited.deserialize(binds, numbers);
+        assert_eq!(inherited.get("a"), Some(&1));
+        assert_eq!(inherited.claim("a"), Some(1));
+        assert_eq!(inherited.claim("a"), Some(3));
+        assert_eq!(inherited.claim("a"), None);
+        assert_eq!(inherited.serialize(), fds.serialize());
+    }
+
+    #[test]
+    fn closes_what_nobody_wants() {
+        let (kept, _kept_peer) = std::os::unix::net::UnixStream::pair().unwrap();
+        let (closed, mut peer) = std::os::unix::net::UnixStream::pair().unwrap();
+        let mut fds = Fds::new();
+        fds.deserialize(
+            vec!["kept".to_string(), "closed".to_string()],
+            vec![kept.into_raw_fd(), closed.into_raw_fd()],
+        );
+        let keep = HashSet::from(["kept".to_string(), "new".to_string()]);
+        assert_eq!(fds.close_unclaimed(&keep), ["closed"]);
+        assert_eq!(std::io::Read::read(&mut peer, &mut [0]).unwrap(), 0);
+        assert!(fds.get("kept").is_some() && fds.get("closed").is_none());
+        assert_eq!(fds.close_unclaimed(&HashSet::new()), ["kept"]);
+        assert!(fds.is_empty());
+    }
+}
