@@ -283,6 +283,23 @@ impl Record {
         if self.is(ADDED) { added } else { received }
     }
 
+    /// Returns whether this is a field of this name, whose `KnownName` is `known`.
+    fn is_named(
+        self,
+        name: &[u8],
+        known: Option<KnownName>,
+        received: &[u8],
+        added: &[u8],
+    ) -> bool {
+        if known.is_some() {
+            return self.known == known;
+        }
+        // The length is in the record, so most others are told apart without their bytes.
+        self.known.is_none()
+            && usize::from(self.name_len) == name.len()
+            && self.buffer(received, added)[self.name()].eq_ignore_ascii_case(name)
+    }
+
     fn field<'a>(self, received: &'a [u8], added: &'a [u8]) -> Field<'a> {
         let buffer = self.buffer(received, added);
         Field {
@@ -298,12 +315,15 @@ impl Record {
 fn received_record(head: &[u8], span: FieldSpan) -> Record {
     let (name_at, name_len) = (span.name.0 as usize, span.name.1 as usize);
     let (value_at, value_len) = (span.value.0 as usize, span.value.1 as usize);
-    let name = &head[name_at..name_at + name_len];
-    let value_end = value_at + value_len;
-    assert!(value_end <= head.len(), "the value lies in the head");
-    let is_line = value_at == name_at + name_len + 2
-        && head[value_at - 2..value_at] == *b": "
-        && head.get(value_end..value_end + 2) == Some(b"\r\n");
+    let (name_end, value_end) = (name_at + name_len, value_at + value_len);
+    assert!(
+        name_end.max(value_end) <= head.len(),
+        "name and value lie in the head"
+    );
+    let name = &head[name_at..name_end];
+    let is_line = value_at == name_end + 2
+        && head[name_end..value_at] == *b": "
+        && head[value_end..].starts_with(b"\r\n");
     Record {
         name_at: span.name.0,
         value_at: span.value.0,

@@ -1,9 +1,9 @@
 //! Changes of the table. Each keeps `present` right and drops what was derived from the old state.
 //! Read next: `../head.rs`, which keeps a built `HeaderMap` in step.
 
-use std::sync::LazyLock;
+use std::cell::RefCell;
 
-use http::header::AsHeaderName;
+use http::header::{AsHeaderName, Entry};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora_error::{Error, ErrorType, Result};
 
@@ -18,14 +18,10 @@ const FIRST_ADDED_BYTES: usize = 256;
 /// Replaced lines are not worth collecting below this many bytes.
 const COMPACT_FROM_BYTES: usize = 4096;
 
-/// The known names as the `http` crate hashes them: finds out which one an `AsHeaderName` is,
-/// a trait that does not tell its name.
-static KNOWN: LazyLock<HeaderMap<KnownName>> = LazyLock::new(|| {
-    KnownName::ALL
-        .iter()
-        .map(|&known| (known.header_name(), known))
-        .collect()
-});
+thread_local! {
+    /// An empty map that tells the name of an `AsHeaderName`, a trait that keeps it to itself.
+    static NAMES: RefCell<HeaderMap<()>> = RefCell::new(HeaderMap::default());
+}
 
 impl Fields {
     /// Returns a table of the fields of `map`, which keeps no case.
@@ -80,7 +76,7 @@ impl Fields {
             return false;
         }
         self.present &= !known.bit();
-        self.drop_records(|record, _| record.known == Some(known));
+        self.drop_named(known.as_str().as_bytes(), Some(known), 0);
         true
     }
 
@@ -90,18 +86,18 @@ impl Fields {
         N: ?Sized,
         &'a N: 'a + AsHeaderName,
     {
-        if let Some(&known) = KNOWN.get(name) {
-            let first = self.position(known.as_str().as_bytes(), Some(known))?;
-            let value = self.header_value(&self.records[first]);
-            self.remove_known(known);
-            return Some((known.header_name(), value));
-        }
-        let (name, first) = self.find_unknown(name)?;
-        let value = self.header_value(&self.records[first]);
+        let name = name_of(name)?;
         let bytes = name.as_str().as_bytes();
-        self.drop_records(|record, found| {
-            record.known.is_none() && found.eq_ignore_ascii_case(bytes)
-        });
+        let known = KnownName::of(bytes);
+        if known.is_some_and(|known| !self.has(known)) {
+            return None;
+        }
+        let first = self.position(bytes, known)?;
+        let value = self.header_value(&self.records[first]);
+        if let Some(known) = known {
+            self.present &= !known.bit();
+        }
+        self.drop_named(bytes, known, first);
         Some((name, value))
     }
 
@@ -128,29 +124,6 @@ impl Fields {
         true
     }
 
-    /// Returns the name behind `name` and its first record, if it is one without a `KnownName`.
-    fn find_unknown<'a, N>(&self, name: &'a N) -> Option<(HeaderName, usize)>
-    where
-        N: ?Sized,
-        &'a N: 'a + AsHeaderName,
-    {
-        let mut first: HeaderMap<usize> = HeaderMap::default();
-        for (at, record) in self.records.iter().enumerate() {
-            if record.known.is_some() {
-                continue;
-            }
-            let Ok(found) = HeaderName::from_bytes(self.name_bytes(record)) else {
-                continue;
-            };
-            if !first.contains_key(&found) && first.try_insert(found, at).is_err() {
-                break;
-            }
-        }
-        let at = *first.get(name)?;
-        let found = HeaderName::from_bytes(self.name_bytes(&self.records[at])).ok()?;
-        Some((found, at))
-    }
-
     fn check_room(&self, name: &[u8], value: &HeaderValue) -> Result<()> {
         let bytes = self.added.len() + name.len() + value.len() + 4;
         if self.records.len() < MAX_FIELDS && bytes <= MAX_ADDED_BYTES {
@@ -164,10 +137,10 @@ impl Fields {
 
     /// Returns the index of the first record of this name.
     fn position(&self, name: &[u8], known: Option<KnownName>) -> Option<usize> {
-        self.records.iter().position(|record| match known {
-            Some(_) => record.known == known,
-            None => record.known.is_none() && self.name_bytes(record).eq_ignore_ascii_case(name),
-        })
+        let (received, added) = (&self.received, &self.added);
+        self.records
+            .iter()
+            .position(|record| record.is_named(name, known, received, added))
     }
 
     /// Puts `new` where the first record of this name is and drops the others, or appends it.
@@ -180,24 +153,9 @@ impl Fields {
         self.records[first] = new;
         self.cased.take();
         let (received, added) = (&self.received, &self.added);
-        let same_name = |record: &Record| {
-            record.known == new.known
-                && (new.known.is_some()
-                    || record
-                        .field(received, added)
-                        .name
-                        .eq_ignore_ascii_case(name))
-        };
-        if self.records[first + 1..].iter().any(same_name) {
-            let mut at = 0;
-            let mut dead = 0;
-            self.records.retain(|record| {
-                let dropped = at > first && same_name(record);
-                at += 1;
-                dead += if dropped { added_len(*record) } else { 0 };
-                !dropped
-            });
-            self.dead += dead;
+        let mut others = self.records[first + 1..].iter();
+        if others.any(|record| record.is_named(name, new.known, received, added)) {
+            self.drop_named(name, new.known, first + 1);
         }
     }
 
@@ -207,11 +165,14 @@ impl Fields {
         self.cased.take();
     }
 
-    fn drop_records(&mut self, mut drop: impl FnMut(&Record, &[u8]) -> bool) {
+    /// Drops the records of this name from index `from` on; `present` is the caller's.
+    fn drop_named(&mut self, name: &[u8], known: Option<KnownName>, from: usize) {
         let (received, added) = (&self.received, &self.added);
         let mut dead = 0;
+        let mut at = 0;
         self.records.retain(|record| {
-            let dropped = drop(record, record.field(received, added).name);
+            let dropped = at >= from && record.is_named(name, known, received, added);
+            at += 1;
             dead += if dropped { added_len(*record) } else { 0 };
             !dropped
         });
@@ -268,6 +229,19 @@ impl Fields {
         self.added = live;
         self.dead = 0;
     }
+}
+
+/// Returns the name `name` is, unless it is none.
+fn name_of<'a, N>(name: &'a N) -> Option<HeaderName>
+where
+    N: ?Sized,
+    &'a N: 'a + AsHeaderName,
+{
+    NAMES.with_borrow_mut(|names| match names.try_entry(name) {
+        Ok(Entry::Vacant(entry)) => Some(entry.into_key()),
+        Ok(Entry::Occupied(entry)) => Some(entry.key().clone()),
+        Err(_) => None,
+    })
 }
 
 fn sensitive(value: &HeaderValue) -> u8 {
