@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use pingora_error::{Error, ErrorType, OrErr, Result};
+use pingora_error::{Error, ErrorSource, ErrorType, OrErr, Result};
 
 use super::idle::{IdleConnections, Probe};
 use super::l4::L4Connector;
@@ -173,6 +173,11 @@ impl TransportConnector {
     }
 
     #[cfg(test)]
+    pub(super) fn idle_stream(&self, key: u64) -> Option<Stream> {
+        self.idle.take(key).map(|(stream, _)| stream)
+    }
+
+    #[cfg(test)]
     pub(super) fn idle_count(&self) -> usize {
         self.idle.len()
     }
@@ -197,10 +202,15 @@ fn timed_out(limit: Duration) -> Box<Error> {
     )
 }
 
-/// Says which peer it was, and that this is the upstream's side.
+/// Says which peer it was, and whose fault, when a custom transport has not already.
 #[cold]
 fn upstream_error<P: Peer>(mut e: Box<Error>, peer: &P) -> Box<Error> {
-    e.as_up();
+    if *e.esource() == ErrorSource::Unset {
+        match e.etype() {
+            ErrorType::BindError | ErrorType::SocketError | ErrorType::InternalError => e.as_in(),
+            _ => e.as_up(),
+        }
+    }
     let context = match &e.context {
         Some(context) => format!("{context}, Peer: {peer}"),
         None => format!("Peer: {peer}"),

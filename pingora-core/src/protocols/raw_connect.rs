@@ -124,12 +124,9 @@ where
             format!("cannot CONNECT to {authority:?}")
         })?
         .into_parts();
-    // The builder takes paths too.
-    if parts
-        .uri
-        .authority()
-        .is_none_or(|a| a.as_str() != authority)
-    {
+    // The builder takes paths and empty hosts too.
+    let parsed = parts.uri.authority().map_or("", |a| a.as_str());
+    if host.is_empty() || parsed != authority {
         return Error::e_explain(
             ErrorType::InvalidHTTPHeader,
             format!("cannot CONNECT to {authority:?}"),
@@ -178,7 +175,8 @@ where
 
     let response = read_final_response(&mut stream).await?;
     if !response.status.is_success() {
-        let cause = ConnectProxyError::boxed_new(response);
+        // not boxed: it would be boxed again, and no longer be found by a downcast
+        let cause = ConnectProxyError { response };
         return Error::e_because(ErrorType::ConnectProxyFailure, "CONNECT refused", cause);
     }
     let user_data = peer

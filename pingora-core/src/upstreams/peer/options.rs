@@ -141,6 +141,12 @@ impl PeerOptions {
     }
 }
 
+impl Default for PeerOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl fmt::Display for PeerOptions {
     /// Writes what is not the default.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
