@@ -54,7 +54,7 @@ impl Server {
             [] => String::new(),
             some => format!("; in use now: {}", some.join(", ")),
         };
-        println!("{conf}: ok, {} listeners{note}", addresses.len());
+        println!("{conf}: ok, listeners: {}{note}", addresses.len());
         Ok(())
     }
 }

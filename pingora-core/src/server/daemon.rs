@@ -65,6 +65,10 @@ impl ReadyNotice {
 /// Forks into the background. Returns in the daemon only: the command ends, with status 0 if the
 /// daemon is set up (and ready, if the configuration says to wait for that), else 1. `upgrade` says
 /// that the process before this one is still running.
+///
+/// # Errors
+///
+/// The process cannot be forked, or the set-up fails and the command is gone.
 pub(super) fn daemonize(conf: &ServerConf, upgrade: bool) -> Result<Option<ReadyNotice>> {
     let (reader, writer) = io::pipe().or_err(ErrorType::InternalError, "cannot make a pipe")?;
     if fork()? == Side::Parent {
@@ -72,14 +76,15 @@ pub(super) fn daemonize(conf: &ServerConf, upgrade: bool) -> Result<Option<Ready
         std::process::exit(wait_for_daemon(reader, conf));
     }
     drop(reader);
-    match set_up(conf, upgrade, &writer) {
-        Ok(notice) => Ok(Some(notice)),
-        Err(e) => {
-            let mut writer = writer;
-            // The command may be gone. There is nobody else to tell.
-            let _ = writer.write_all(report::describe(&e).as_bytes());
-            Err(e)
-        }
+    let failure = match set_up(conf, upgrade, &writer) {
+        Ok(notice) => return Ok(Some(notice)),
+        Err(e) => e,
+    };
+    let text = report::describe(&failure);
+    match (&writer).write_all(text.as_bytes()) {
+        // The command says it.
+        Ok(()) => std::process::exit(1),
+        Err(_) => Err(failure),
     }
 }
 

@@ -1,9 +1,10 @@
 //! The server: reads the configuration, runs services, ends them in order.
 //!
-//! Read in this order: [`Server`] here, `run.rs` for its life from start to end, `phase.rs` for
-//! the stages of that, `signals.rs` for what ends it, `bootstrap.rs` and `transfer_fd/` for the
-//! sockets inherited from the process before it, `failure.rs` and `report.rs` for how it says
-//! what goes wrong, `check.rs` for `--test`, `daemon.rs` for `--daemon`, and [`configuration`].
+//! Read in this order: [`Server`] here, `run.rs` and `tasks.rs` for its life from start to end,
+//! `phase.rs` for the stages of that, `signals.rs` for what ends it, `bootstrap.rs` and
+//! `transfer_fd/` for the sockets inherited from the process before it, `failure.rs` and
+//! `report.rs` for how it says what goes wrong, `check.rs` for `--test`, `daemon.rs` for
+//! `--daemon`, and [`configuration`].
 
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ mod phase;
 pub(crate) mod report;
 mod run;
 mod signals;
+mod tasks;
 #[cfg(unix)]
 mod transfer_fd;
 

@@ -10,43 +10,33 @@
 //! Services start in the order of their dependencies, each waiting inside its own task. The
 //! server ends when all tasks have, or the grace period is over, whichever is first.
 //!
-//! Next: `phase.rs` for the stages, `signals.rs` for the signals, `failure.rs` for failures.
+//! Next: `tasks.rs` for what one service does, `phase.rs` for the stages, `signals.rs` for the
+//! signals, `failure.rs` for failures.
 
 use std::collections::HashSet;
 use std::future::{Future, poll_fn};
-use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use futures_util::FutureExt;
 use log::{error, info};
 use pingora_error::{BError, Error, ErrorType, Result};
 use pingora_runtime::{Runtime, RuntimeBuilder};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 use super::bootstrap::Meeting;
 #[cfg(unix)]
 use super::daemon;
 use super::failure::{ServiceContext, Startup};
-use super::{
-    ExecutionPhase, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch, report, signals,
-};
+use super::tasks::{Escalation, Running, Start, drain, end_runtimes};
+use super::{ExecutionPhase, Server, ShutdownSignal, ShutdownSignalWatch, report, signals};
 use crate::services::ServiceEntry;
-use crate::services::dependencies::Dependency;
 
 /// How long the old process of an upgrade still accepts connections after it has handed its
 /// sockets over: the new one needs a moment before it does.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 0 } else { 5 });
-
-/// The time between two lines that say which services the shutdown waits for.
-const DRAIN_REPORT_INTERVAL: Duration = Duration::from_secs(30);
-
-/// The time after which a service that waits for others says so.
-const DEPENDENCY_REPORT_INTERVAL: Duration = Duration::from_secs(30);
 
 /// How long a daemon that is ready waits for its addresses, which services bind right after that.
 #[cfg(unix)]
@@ -379,13 +369,6 @@ type Notice = std::convert::Infallible;
 type NextSignal<'f, 's> =
     &'f mut dyn FnMut() -> Option<Pin<Box<dyn Future<Output = ShutdownSignal> + Send + 's>>>;
 
-/// Whether an interrupt cuts a graceful shutdown short.
-#[derive(Clone, Copy, PartialEq)]
-enum Escalation {
-    Never,
-    OnInterrupt,
-}
-
 enum Event {
     Signal(ShutdownSignal),
     Failure(BError),
@@ -396,135 +379,6 @@ enum End {
     Graceful,
     Fast,
     Failed(BError),
-}
-
-/// A service that has been started.
-struct Running {
-    name: String,
-    // `None` when it has ended.
-    task: Option<JoinHandle<()>>,
-    runtime: Runtime,
-}
-
-/// What a service needs to start.
-struct Start {
-    context: ServiceContext,
-    shutdown: ShutdownWatch,
-    listeners_per_fd: usize,
-    #[cfg(unix)]
-    fds: super::ListenFds,
-}
-
-impl Start {
-    /// Waits for the services this one depends on, then runs it to its end.
-    async fn run(self, entry: ServiceEntry) {
-        let ServiceEntry {
-            handle,
-            mut service,
-            ready,
-        } = entry;
-        let context = self.context.clone();
-        let dependencies = handle.dependencies();
-        if !dependencies.is_empty() {
-            let begin = Instant::now();
-            let shutdown = self.shutdown.clone();
-            if !wait_for(handle.name(), dependencies, shutdown).await {
-                return;
-            }
-            service.on_startup_delay(begin.elapsed());
-        }
-        let run = service.start_service(
-            #[cfg(unix)]
-            Some(self.fds),
-            self.shutdown,
-            self.listeners_per_fd,
-            ready,
-        );
-        let ended = AssertUnwindSafe(context.clone().scope(run))
-            .catch_unwind()
-            .await;
-        let name = handle.name();
-        match ended {
-            Ok(()) => info!("service has ended service={name}"),
-            // Without its listeners a server only looks alive.
-            Err(_) if service.listen_addresses().is_some_and(|a| !a.is_empty()) => {
-                context.fail(Error::explain(ErrorType::InternalError, "service panicked"));
-            }
-            Err(_) => error!("service panicked service={name}"),
-        }
-    }
-}
-
-/// Returns when all of `dependencies` are ready: true, or the server shuts down: false.
-async fn wait_for(name: &str, dependencies: Vec<Dependency>, mut shutdown: ShutdownWatch) -> bool {
-    for mut dependency in dependencies {
-        loop {
-            tokio::select! {
-                // cancel-safe
-                _ = shutdown.wait_for(|down| *down) => return false,
-                // cancel-safe; an error means that the service is gone, having marked itself ready
-                _ = dependency.ready.wait_for(|ready| *ready) => break,
-                // cancel-safe
-                () = tokio::time::sleep(DEPENDENCY_REPORT_INTERVAL) => {}
-            }
-            report::warning(&format!(
-                "service \"{name}\" still waits for service \"{}\" to be ready",
-                dependency.name
-            ));
-        }
-    }
-    true
-}
-
-/// Waits until all services have ended, at most `limit`.
-async fn drain(running: &mut [Running], limit: Duration, escalation: Escalation) {
-    let deadline = tokio::time::Instant::now() + limit;
-    let interrupted = async {
-        match escalation {
-            Escalation::OnInterrupt => signals::interrupted().await,
-            Escalation::Never => std::future::pending().await,
-        }
-    };
-    tokio::pin!(interrupted);
-    loop {
-        let report_at = tokio::time::Instant::now() + DRAIN_REPORT_INTERVAL;
-        let out_of_time = tokio::select! {
-            // cancel-safe: forgets a task only when it has ended
-            () = all_ended(running) => return,
-            // cancel-safe: polled again by reference
-            () = &mut interrupted => return,
-            // cancel-safe
-            () = tokio::time::sleep_until(deadline.min(report_at)) => deadline <= report_at,
-        };
-        let names = running
-            .iter()
-            .filter(|r| r.task.is_some())
-            .map(|r| r.name.as_str());
-        let names: Vec<&str> = names.collect();
-        info!("shutdown waits for services: {}", names.join(", "));
-        if out_of_time {
-            return;
-        }
-    }
-}
-
-async fn all_ended(running: &mut [Running]) {
-    for service in running {
-        if let Some(task) = &mut service.task {
-            // A panic has been reported by the task.
-            let _ = task.await;
-            service.task = None;
-        }
-    }
-}
-
-/// Ends all runtimes at the same time, each within `timeout`.
-fn end_runtimes(running: Vec<Running>, timeout: Duration) {
-    thread::scope(|scope| {
-        for service in running {
-            scope.spawn(move || service.runtime.shutdown_timeout(timeout));
-        }
-    });
 }
 
 #[cfg(test)]

@@ -39,113 +39,80 @@ const MAX_BUCKETS: u64 = 1024;
 /// The longest wait: one year of 366 days, in seconds.
 const MAX_SECONDS: u64 = 366 * 24 * 3600;
 
+/// A key, its value if there is one, the lowest and the highest allowed.
+type Range = (&'static str, Option<u64>, u64, u64);
+
 impl ServerConf {
     /// Returns the first value that is out of range.
     pub(super) fn out_of_range(&self) -> Option<OutOfRange> {
-        let numbers = self.numbers();
-        let number = numbers.iter().find_map(|(key, value, min, max)| {
-            let value = (*value)?;
-            (!(*min..=*max).contains(&value)).then(|| OutOfRange {
-                key,
-                expected: format!("a number from {min} to {max}"),
-                found: value.to_string(),
-            })
-        });
-        number.or_else(|| self.bad_path()).or_else(|| {
-            bad_address::<Ipv4Addr>("client_bind_to_ipv4", "IPv4", &self.client_bind_to_ipv4)
-                .or_else(|| {
-                    bad_address::<Ipv6Addr>(
-                        "client_bind_to_ipv6",
-                        "IPv6",
-                        &self.client_bind_to_ipv6,
-                    )
-                })
-        })
+        let [v4, v6] = [&self.client_bind_to_ipv4, &self.client_bind_to_ipv6];
+        let mut numbers = self.counts().into_iter().chain(self.times());
+        numbers
+            .find_map(out_of)
+            .or_else(|| self.bad_path())
+            .or_else(|| bad_address::<Ipv4Addr>("client_bind_to_ipv4", "IPv4", v4))
+            .or_else(|| bad_address::<Ipv6Addr>("client_bind_to_ipv6", "IPv6", v6))
     }
 
-    // Key, value, lowest, highest.
-    fn numbers(&self) -> Vec<(&'static str, Option<u64>, u64, u64)> {
-        let wide = |n: usize| n as u64;
-        vec![
-            ("threads", Some(wide(self.threads)), 1, MAX_THREADS),
-            (
-                "listener_tasks_per_fd",
-                Some(wide(self.listener_tasks_per_fd)),
-                1,
-                MAX_THREADS,
-            ),
-            (
+    fn counts(&self) -> [Range; 8] {
+        let threads = |key, value: Option<usize>, min| {
+            let value = value.map(|n| n as u64);
+            (key, value, min, MAX_THREADS)
+        };
+        let blocking = self.max_blocking_threads.map(|n| n as u64);
+        let buckets = self.runtime_metrics_poll_time_histogram_buckets;
+        let buckets = buckets.map(|n| n as u64);
+        [
+            threads("threads", Some(self.threads), 1),
+            threads("listener_tasks_per_fd", Some(self.listener_tasks_per_fd), 1),
+            threads(
                 "upstream_connect_offload_threadpools",
-                self.upstream_connect_offload_threadpools.map(wide),
+                self.upstream_connect_offload_threadpools,
                 0,
-                MAX_THREADS,
             ),
-            (
+            threads(
                 "upstream_connect_offload_thread_per_pool",
-                self.upstream_connect_offload_thread_per_pool.map(wide),
+                self.upstream_connect_offload_thread_per_pool,
                 0,
-                MAX_THREADS,
             ),
-            (
+            threads(
                 "downstream_tls_offload_threadpools",
-                self.downstream_tls_offload_threadpools.map(wide),
+                self.downstream_tls_offload_threadpools,
                 0,
-                MAX_THREADS,
             ),
-            (
+            threads(
                 "downstream_tls_offload_thread_per_pool",
-                self.downstream_tls_offload_thread_per_pool.map(wide),
+                self.downstream_tls_offload_thread_per_pool,
                 0,
-                MAX_THREADS,
             ),
-            (
-                "max_blocking_threads",
-                self.max_blocking_threads.map(wide),
-                1,
-                MAX_BLOCKING_THREADS,
-            ),
-            (
-                "runtime_metrics_poll_time_histogram_resolution_micros",
-                self.runtime_metrics_poll_time_histogram_resolution_micros,
-                1,
-                MAX_SECONDS,
-            ),
+            ("max_blocking_threads", blocking, 1, MAX_BLOCKING_THREADS),
             (
                 "runtime_metrics_poll_time_histogram_buckets",
-                self.runtime_metrics_poll_time_histogram_buckets.map(wide),
+                buckets,
                 1,
                 MAX_BUCKETS,
             ),
-            (
-                "grace_period_seconds",
-                self.grace_period_seconds,
-                0,
-                MAX_SECONDS,
-            ),
-            (
-                "graceful_shutdown_timeout_seconds",
-                self.graceful_shutdown_timeout_seconds,
-                0,
-                MAX_SECONDS,
-            ),
-            (
-                "blocking_threads_ttl_seconds",
-                self.blocking_threads_ttl_seconds,
-                0,
-                MAX_SECONDS,
-            ),
-            (
-                "daemon_ready_timeout_seconds",
-                self.daemon_ready_timeout_seconds.map(u64::from),
+        ]
+    }
+
+    fn times(&self) -> [Range; 6] {
+        let time = |key, value, min| (key, value, min, MAX_SECONDS);
+        let timeout = self.graceful_shutdown_timeout_seconds;
+        let resolution = self.runtime_metrics_poll_time_histogram_resolution_micros;
+        let ready = self.daemon_ready_timeout_seconds.map(u64::from);
+        let notify = self.daemon_notify_timeout_seconds.map(u64::from);
+        let blocking = self.blocking_threads_ttl_seconds;
+        [
+            time("grace_period_seconds", self.grace_period_seconds, 0),
+            time("graceful_shutdown_timeout_seconds", timeout, 0),
+            time("blocking_threads_ttl_seconds", blocking, 0),
+            time(
+                "runtime_metrics_poll_time_histogram_resolution_micros",
+                resolution,
                 1,
-                MAX_SECONDS,
             ),
-            (
-                "daemon_notify_timeout_seconds",
-                self.daemon_notify_timeout_seconds.map(u64::from),
-                1,
-                MAX_SECONDS,
-            ),
+            time("daemon_ready_timeout_seconds", ready, 1),
+            time("daemon_notify_timeout_seconds", notify, 1),
         ]
     }
 
@@ -161,6 +128,15 @@ impl ServerConf {
             found: "\"\"".to_string(),
         })
     }
+}
+
+fn out_of((key, value, min, max): Range) -> Option<OutOfRange> {
+    let found = value.filter(|value| !(min..=max).contains(value))?;
+    Some(OutOfRange {
+        key,
+        expected: format!("a number from {min} to {max}"),
+        found: found.to_string(),
+    })
 }
 
 fn bad_address<A: std::str::FromStr>(

@@ -267,17 +267,16 @@ impl ServerConf {
 
     /// Returns the options of the runtimes that services run on.
     pub fn runtime_opts(&self) -> RuntimeOpts {
-        let mut metrics = RuntimeMetricsOpts::default();
-        metrics.poll_time_histogram = self.runtime_metrics_poll_time_histogram;
-        metrics.poll_time_histogram_scale = self.runtime_metrics_poll_time_histogram_scale;
-        metrics.poll_time_histogram_resolution = self
-            .runtime_metrics_poll_time_histogram_resolution_micros
-            .map(Duration::from_micros);
-        metrics.poll_time_histogram_buckets = self.runtime_metrics_poll_time_histogram_buckets;
-        let mut opts = RuntimeOpts::default();
-        opts.enable_alt_timer = self.runtime_enable_alt_timer;
-        opts.metrics = metrics;
-        opts
+        let resolution = self.runtime_metrics_poll_time_histogram_resolution_micros;
+        RuntimeOpts {
+            enable_alt_timer: self.runtime_enable_alt_timer,
+            metrics: RuntimeMetricsOpts {
+                poll_time_histogram: self.runtime_metrics_poll_time_histogram,
+                poll_time_histogram_scale: self.runtime_metrics_poll_time_histogram_scale,
+                poll_time_histogram_resolution: resolution.map(Duration::from_micros),
+                poll_time_histogram_buckets: self.runtime_metrics_poll_time_histogram_buckets,
+            },
+        }
     }
 
     /// Returns number and size of the thread pools that upstream connections are made on, or
@@ -308,10 +307,10 @@ impl ServerConf {
 
     /// Returns the options of the threads for blocking work.
     pub(crate) fn blocking_pool_opts(&self) -> BlockingPoolOpts {
-        let mut opts = BlockingPoolOpts::default();
-        opts.max_threads = self.max_blocking_threads;
-        opts.thread_keep_alive = self.blocking_threads_ttl_seconds.map(Duration::from_secs);
-        opts
+        BlockingPoolOpts {
+            max_threads: self.max_blocking_threads,
+            thread_keep_alive: self.blocking_threads_ttl_seconds.map(Duration::from_secs),
+        }
     }
 
     /// Returns the longest wait for work in progress at a graceful shutdown.

@@ -6,7 +6,7 @@ use tokio::sync::broadcast;
 
 use super::*;
 use crate::server::configuration::{Opt, ServerConf};
-use crate::server::{ListenFds, failure};
+use crate::server::{ListenFds, ShutdownWatch, failure};
 use crate::services::background::{BackgroundService, background_service};
 use crate::services::{Service, ServiceReadyNotifier, ServiceWithDependents};
 
