@@ -297,7 +297,7 @@ fn remove_stale(path: &Path, addr: &SockAddr) -> Result<(), ListenError> {
     match probe.connect(addr) {
         Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => Ok(fs::remove_file(path)?),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        _ => Err(io::Error::from(io::ErrorKind::AddrInUse).into()),
+        _ => Err(sys::address_in_use().into()),
     }
 }
 

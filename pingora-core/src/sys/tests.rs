@@ -1,1 +1,68 @@
-//! Tests.
+//! Tests of system calls on real sockets, and that wrong descriptors are errors.
+
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use super::*;
+use crate::protocols::l4::ext::TcpKeepalive;
+
+fn keepalive() -> TcpKeepalive {
+    TcpKeepalive {
+        idle: Duration::from_secs(61),
+        interval: Duration::from_secs(7),
+        count: 4,
+        #[cfg(target_os = "linux")]
+        user_timeout: Duration::from_secs(85),
+    }
+}
+
+#[test]
+fn wrong_descriptors_are_errors() {
+    for fd in [-1, i32::MIN, i32::MAX] {
+        assert!(set_recv_buf(fd, 1).is_err());
+        assert!(snd_buf(fd).is_err());
+        assert!(set_nodelay(fd).is_err());
+        assert!(set_keepalive(fd, &keepalive()).is_err());
+        assert!(address(fd, true).is_err());
+        assert!(tcp_info(fd).is_err());
+        assert!(set_dscp(fd, 1).is_err());
+        assert!(original_dst(fd).is_err());
+        assert!(socket_cookie(fd).is_err());
+        assert!(enable_rx_timestamp(fd).is_err());
+    }
+}
+
+#[test]
+fn options_are_set() {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let fd = socket.as_raw_fd();
+    set_recv_buf(fd, 100_000).unwrap();
+    assert!(recv_buf(fd).unwrap() >= 100_000);
+    set_snd_buf(fd, 100_000).unwrap();
+    assert!(snd_buf(fd).unwrap() >= 100_000);
+    set_nodelay(fd).unwrap();
+    set_keepalive(fd, &keepalive()).unwrap();
+    let view = borrow(fd).unwrap();
+    assert!(view.tcp_nodelay().unwrap());
+    assert_eq!(view.tcp_keepalive_time().unwrap(), Duration::from_secs(61));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn linux_options_are_set() {
+    for bind in ["127.0.0.1:0", "[::1]:0"] {
+        // A machine without IPv6 has nothing to test for it.
+        let Ok(socket) = std::net::TcpListener::bind(bind) else {
+            continue;
+        };
+        let fd = socket.as_raw_fd();
+        set_dscp(fd, 46).unwrap();
+        assert!(set_dscp(fd, 64).is_err());
+        let view = borrow(fd).unwrap();
+        assert_eq!(is_ipv6(&view).unwrap(), bind.starts_with('['));
+        if !is_ipv6(&view).unwrap() {
+            assert_eq!(view.tos_v4().unwrap(), 46 << 2);
+        }
+        assert!(tcp_info(fd).is_ok());
+    }
+}

@@ -94,6 +94,11 @@ pub(crate) fn bind_local(
     socket.bind(local)
 }
 
+/// Returns the error of binding to an address in use.
+pub(crate) fn address_in_use() -> io::Error {
+    io::Error::from_raw_os_error(libc::EADDRINUSE)
+}
+
 /// Returns whether an error says that the process or the system ran out of descriptors or memory
 /// for sockets, which only time can mend.
 pub(crate) fn is_exhausted(e: &io::Error) -> bool {

@@ -12,16 +12,16 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr as InetAddr;
 use std::os::fd::{AsRawFd, RawFd};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use once_cell::sync::OnceCell;
 use pingora_error::{ErrorType, OrErr, Result};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::ext::TcpKeepalive;
@@ -122,6 +122,8 @@ pub struct Stream {
     write_buffer: Option<Box<BytesMut>>,
     read_capacity: u32,
     write_capacity: u32,
+    /// Whether reads tell `rx_ts`.
+    timestamps: bool,
     read_wait: WaitTime,
     write_wait: WaitTime,
     /// What `accept` told, kept because the system forgets it when the remote side resets.
@@ -145,6 +147,7 @@ impl Stream {
             write_buffer: None,
             read_capacity: 0,
             write_capacity: 0,
+            timestamps: false,
             read_wait: WaitTime::default(),
             write_wait: WaitTime::default(),
             accepted_from: None,
@@ -203,10 +206,12 @@ impl Stream {
     /// # Errors
     /// `SocketError` if the system refuses.
     pub fn set_rx_timestamp(&mut self) -> Result<()> {
-        self.raw.enable_rx_timestamp().or_err(
+        let enabled = self.raw.enable_rx_timestamp();
+        self.timestamps = enabled.or_err(
             ErrorType::SocketError,
             "failed to enable receive timestamps",
-        )
+        )?;
+        Ok(())
     }
 
     /// Puts `data` back in front of what will be read next.
@@ -228,13 +233,25 @@ impl Stream {
     fn poll_fill(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
         ready!(self.raw.poll_read_ready(cx))?;
         let mut buffer = self.read_buffer.take().unwrap_or_default();
-        let received = self
-            .raw
-            .poll_read_into(cx, &mut buffer, room, &mut self.rx_ts);
+        buffer.reserve(room);
+        // `read_buf` keeps no state, so that a new future for each poll is the same as one.
+        let received = pin!(Unbuffered(self).read_buf(&mut (&mut *buffer).limit(room))).poll(cx);
         if !buffer.is_empty() {
             self.read_buffer = Some(buffer);
         }
         received
+    }
+
+    /// Reads from the socket, whatever is in the buffer.
+    fn poll_read_socket(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.timestamps {
+            return self.raw.poll_read_with_timestamp(cx, buf, &mut self.rx_ts);
+        }
+        Pin::new(&mut self.raw).poll_read(cx, buf)
     }
 
     /// Copies from the read buffer, and frees it once all is read.
@@ -258,7 +275,7 @@ impl Stream {
     ) -> Poll<io::Result<()>> {
         let capacity = self.read_capacity as usize;
         if buf.remaining() >= SMALL_READ || buf.remaining() >= capacity {
-            return self.raw.poll_read(cx, buf, &mut self.rx_ts);
+            return self.poll_read_socket(cx, buf);
         }
         ready!(self.poll_fill(cx, capacity))?;
         self.read_buffered(buf);
@@ -340,6 +357,19 @@ impl AsyncRead for Stream {
         let received = this.poll_receive(cx, buf);
         this.read_wait.observe(&received);
         received
+    }
+}
+
+/// The socket of a stream without its read buffer.
+struct Unbuffered<'a>(&'a mut Stream);
+
+impl AsyncRead for Unbuffered<'_> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.get_mut().0.poll_read_socket(cx, buf)
     }
 }
 
@@ -488,7 +518,7 @@ impl GetSocketDigest for Stream {
 
 impl From<TcpStream> for Stream {
     fn from(s: TcpStream) -> Self {
-        Stream::new(RawStream::tcp(s))
+        Stream::new(RawStream::Tcp(s))
     }
 }
 

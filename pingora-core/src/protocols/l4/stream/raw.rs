@@ -2,12 +2,11 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, RawFd};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 
-use bytes::{BufMut, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::protocols::UniqueIDType;
@@ -18,7 +17,7 @@ use crate::sys;
 /// A socket of one of the three kinds. All of them are `Unpin`.
 #[derive(Debug)]
 pub(super) enum RawStream {
-    Tcp { socket: TcpStream, timestamps: bool },
+    Tcp(TcpStream),
     Unix(UnixStream),
     Virtual(VirtualSocketStream),
 }
@@ -27,9 +26,7 @@ pub(super) enum RawStream {
 macro_rules! each {
     ($raw:expr, $socket:ident => $call:expr) => {
         match $raw {
-            RawStream::Tcp {
-                socket: $socket, ..
-            } => $call,
+            RawStream::Tcp($socket) => $call,
             RawStream::Unix($socket) => $call,
             RawStream::Virtual($socket) => $call,
         }
@@ -37,57 +34,32 @@ macro_rules! each {
 }
 
 impl RawStream {
-    pub(super) fn tcp(socket: TcpStream) -> Self {
-        RawStream::Tcp {
-            socket,
-            timestamps: false,
-        }
-    }
-
     /// Waits until there is something to read, without reading. Virtual sockets cannot tell, so
     /// they are always ready for an attempt.
     pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            RawStream::Tcp { socket, .. } => socket.poll_read_ready(cx),
+            RawStream::Tcp(socket) => socket.poll_read_ready(cx),
             RawStream::Unix(socket) => socket.poll_read_ready(cx),
             RawStream::Virtual(_) => Poll::Ready(Ok(())),
         }
     }
 
-    pub(super) fn poll_read(
+    /// Reads from a TCP socket and tells when the bytes came in. Other sockets cannot tell.
+    pub(super) fn poll_read_with_timestamp(
         &mut self,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
         rx_ts: &mut Option<SystemTime>,
     ) -> Poll<io::Result<()>> {
-        if let RawStream::Tcp {
-            socket,
-            timestamps: true,
-        } = self
-        {
-            return poll_read_with_timestamp(socket, cx, buf, rx_ts);
+        match self {
+            RawStream::Tcp(socket) => poll_read_with_timestamp(socket, cx, buf, rx_ts),
+            other => Pin::new(other).poll_read(cx, buf),
         }
-        each!(self, socket => Pin::new(socket).poll_read(cx, buf))
-    }
-
-    /// Appends at most `room` bytes to `buffer`; 0 at the end of the stream.
-    pub(super) fn poll_read_into(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffer: &mut BytesMut,
-        room: usize,
-        rx_ts: &mut Option<SystemTime>,
-    ) -> Poll<io::Result<usize>> {
-        // `read_buf` keeps no state, so that a new future for each poll is the same as one.
-        let mut reader = Timestamping { raw: self, rx_ts };
-        buffer.reserve(room);
-        let mut limited = buffer.limit(room);
-        pin!(reader.read_buf(&mut limited)).poll(cx)
     }
 
     pub(super) fn set_nodelay(&self) -> io::Result<()> {
         match self {
-            RawStream::Tcp { socket, .. } => socket.set_nodelay(true),
+            RawStream::Tcp(socket) => socket.set_nodelay(true),
             RawStream::Unix(_) => Ok(()),
             RawStream::Virtual(socket) => socket.set_socket_option(VirtualSockOpt::NoDelay),
         }
@@ -95,7 +67,7 @@ impl RawStream {
 
     pub(super) fn set_keepalive(&self, keepalive: &TcpKeepalive) -> io::Result<()> {
         match self {
-            RawStream::Tcp { socket, .. } => sys::set_keepalive(socket.as_raw_fd(), keepalive),
+            RawStream::Tcp(socket) => sys::set_keepalive(socket.as_raw_fd(), keepalive),
             RawStream::Unix(_) => Ok(()),
             RawStream::Virtual(socket) => {
                 socket.set_socket_option(VirtualSockOpt::KeepAlive(keepalive.clone()))
@@ -103,18 +75,19 @@ impl RawStream {
         }
     }
 
-    pub(super) fn enable_rx_timestamp(&mut self) -> io::Result<()> {
-        if let RawStream::Tcp { socket, timestamps } = self {
-            sys::enable_rx_timestamp(socket.as_raw_fd())?;
-            *timestamps = true;
-        }
-        Ok(())
+    /// Returns whether timestamps will be told.
+    pub(super) fn enable_rx_timestamp(&self) -> io::Result<bool> {
+        let RawStream::Tcp(socket) = self else {
+            return Ok(false);
+        };
+        sys::enable_rx_timestamp(socket.as_raw_fd())?;
+        Ok(true)
     }
 
     /// Returns the number of the socket in this process; virtual sockets have none.
     pub(super) fn descriptor(&self) -> Option<RawFd> {
         match self {
-            RawStream::Tcp { socket, .. } => Some(socket.as_raw_fd()),
+            RawStream::Tcp(socket) => Some(socket.as_raw_fd()),
             RawStream::Unix(socket) => Some(socket.as_raw_fd()),
             RawStream::Virtual(_) => None,
         }
@@ -122,27 +95,10 @@ impl RawStream {
 
     pub(super) fn id(&self) -> UniqueIDType {
         match self {
-            RawStream::Tcp { socket, .. } => socket.as_raw_fd(),
+            RawStream::Tcp(socket) => socket.as_raw_fd(),
             RawStream::Unix(socket) => socket.as_raw_fd(),
             RawStream::Virtual(socket) => socket.id(),
         }
-    }
-}
-
-/// A view of a socket that keeps the timestamp of what it reads.
-struct Timestamping<'a> {
-    raw: &'a mut RawStream,
-    rx_ts: &'a mut Option<SystemTime>,
-}
-
-impl AsyncRead for Timestamping<'_> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        this.raw.poll_read(cx, buf, this.rx_ts)
     }
 }
 
@@ -166,6 +122,16 @@ fn poll_read_with_timestamp(
                 return Poll::Ready(Ok(()));
             }
         }
+    }
+}
+
+impl AsyncRead for RawStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        each!(self.get_mut(), socket => Pin::new(socket).poll_read(cx, buf))
     }
 }
 
