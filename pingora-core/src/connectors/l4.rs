@@ -1,6 +1,6 @@
 //! Transport connections: TCP, Unix sockets, a CONNECT proxy, or what the peer supplies.
 //!
-//! [`L4Connector`] decides which and where to; the system calls are in
+//! The private `L4Connector` decides which and where to; the system calls are in
 //! [`protocols::l4::ext`](crate::protocols::l4::ext), CONNECT in
 //! [`protocols::raw_connect`](crate::protocols::raw_connect).
 

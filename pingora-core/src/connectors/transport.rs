@@ -148,7 +148,8 @@ impl TransportConnector {
     /// Returns the newest idle connection to `peer` that is alive; the dead ones are closed.
     fn take_idle<P: Peer>(&self, peer: &P) -> Option<Stream> {
         // Each turn removes a connection from the pool, so the pool's size bounds the loop.
-        while let Some((mut stream, idled)) = self.idle.take(peer.reuse_hash()) {
+        let key = peer.reuse_hash();
+        while let Some((mut stream, idled)) = self.idle.take(key) {
             match Probe::of(&mut stream) {
                 Probe::Alive => {
                     if let Some(callback) = &self.pool_callback {
