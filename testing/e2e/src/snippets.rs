@@ -1,0 +1,31 @@
+//! Every Rust snippet of the README and of `docs/`, compiled (and run, unless it would serve for
+//! ever) as a doc test. A page that is not listed here is not checked: list it.
+
+#[doc = include_str!("../../../README.md")]
+struct Readme;
+#[doc = include_str!("../../../docs/quick_start.md")]
+struct QuickStart;
+#[doc = include_str!("../../../docs/user_guide/conf.md")]
+struct Conf;
+#[doc = include_str!("../../../docs/user_guide/ctx.md")]
+struct Ctx;
+#[doc = include_str!("../../../docs/user_guide/errors.md")]
+struct Errors;
+#[doc = include_str!("../../../docs/user_guide/failover.md")]
+struct Failover;
+#[doc = include_str!("../../../docs/user_guide/internals.md")]
+struct Internals;
+#[doc = include_str!("../../../docs/user_guide/limits.md")]
+struct Limits;
+#[doc = include_str!("../../../docs/user_guide/load_balancing.md")]
+struct LoadBalancing;
+#[doc = include_str!("../../../docs/user_guide/modify_filter.md")]
+struct ModifyFilter;
+#[doc = include_str!("../../../docs/user_guide/peer.md")]
+struct Peer;
+#[doc = include_str!("../../../docs/user_guide/phase.md")]
+struct Phase;
+#[doc = include_str!("../../../docs/user_guide/pooling.md")]
+struct Pooling;
+#[doc = include_str!("../../../docs/user_guide/start_stop.md")]
+struct StartStop;
