@@ -38,7 +38,11 @@ const FIRED_PER_LOCK: usize = 64;
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 static CLOCK: AtomicU64 = AtomicU64::new(0);
+#[cfg(not(all(test, loom)))]
 static ALARM: Alarm = Alarm::new();
+// The atomics of loom cannot be made in constants. Only the model of `alarm` runs with them.
+#[cfg(all(test, loom))]
+static ALARM: LazyLock<Alarm> = LazyLock::new(Alarm::new);
 static SHARD: [Shard; SHARDS] = [const { Shard::new() }; SHARDS];
 /// How many threads have registered timers, dead ones too.
 static THREADS: AtomicUsize = AtomicUsize::new(0);
