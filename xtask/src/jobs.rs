@@ -126,13 +126,16 @@ pub(crate) fn features(args: &[String], steps: &mut Steps) -> Result<(), String>
 }
 
 fn check_style(steps: &mut Steps) -> Result<(), String> {
-    steps.run("rustfmt", Cmd::new("cargo fmt --all --check"))?;
-    sources(steps)
+    let format = steps.run("rustfmt", Cmd::new("cargo fmt --all --check"));
+    // Both answers are wanted at once: they take a second together.
+    let sources = sources(steps);
+    format.and(sources)
 }
 
 fn sources(steps: &mut Steps) -> Result<(), String> {
-    steps.step("layers", || none_wrong(layers::check()?))?;
-    steps.step("marks", || none_wrong(marks::check()?))
+    let layers = steps.step("layers", || none_wrong(layers::check()?));
+    let marks = steps.step("marks", || none_wrong(marks::check()?));
+    layers.and(marks)
 }
 
 fn clippy(steps: &mut Steps) -> Result<(), String> {
