@@ -17,7 +17,7 @@
 mod none;
 use none as imp;
 
-pub(crate) use self::imp::protocol;
+pub use self::imp::library;
 // Who connects asks first whether there is TLS at all, so without it `connector` is for users only.
 #[allow(unused_imports)]
-pub use self::imp::{cert, connector, library, listener, stream};
+pub(crate) use self::imp::{cert, connector, listener, protocol, stream};

@@ -1,12 +1,15 @@
 //! A bound address and what is done to each of its connections before the application.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pingora_error::{Error, ErrorType, Result};
 use pingora_timeout::timeout;
+use tokio::runtime::Handle;
 
 use super::l4::BoundSocket;
 use super::tls::Acceptor;
@@ -54,9 +57,16 @@ impl TransportStack {
         &self.preparation
     }
 
-    /// Waits for the next connection. Nothing was read from it, and no filter asked. Cancel-safe.
-    pub(crate) async fn accept(&self) -> io::Result<Box<L4Stream>> {
-        let mut stream = self.socket.accept().await?;
+    /// Waits for the next connection and registers it with the runtime `home`, where it is to be
+    /// served: bytes that arrive then wake its task without a detour over another thread. Nothing
+    /// was read from it, and no filter asked. Cancel-safe.
+    pub(crate) async fn accept(&self, home: &Handle) -> io::Result<Box<L4Stream>> {
+        let mut accepting = pin!(self.socket.accept());
+        let mut stream = poll_fn(|cx| {
+            let _registers_with = home.enter();
+            accepting.as_mut().poll(cx)
+        })
+        .await?;
         stream.set_buffers(&self.buffers);
         Ok(Box::new(stream))
     }

@@ -17,8 +17,8 @@ async fn stack(listeners: &mut Listeners) -> TransportStack {
 }
 
 async fn connected(stack: &TransportStack) -> (TcpStream, Box<L4Stream>) {
-    let address = stack.local_addr_string();
-    let (client, accepted) = tokio::join!(TcpStream::connect(address), stack.accept());
+    let (address, home) = (stack.local_addr_string(), tokio::runtime::Handle::current());
+    let (client, accepted) = tokio::join!(TcpStream::connect(address), stack.accept(&home));
     (client.unwrap(), accepted.unwrap())
 }
 
@@ -155,4 +155,31 @@ async fn what_takes_too_long_is_dropped() {
 async fn tls_without_a_library_is_an_error() {
     // With a library these files do not exist, which is one too.
     assert!(Listeners::tls("127.0.0.1:0", "/no/cert.pem", "/no/key.pem").is_err());
+}
+
+#[test]
+fn a_connection_belongs_to_the_runtime_that_serves_it() {
+    let runtime = || {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+    };
+    let (accepts, serves) = (runtime().unwrap(), runtime().unwrap());
+    let home = serves.handle().clone();
+    let (mut client, mut accepted) = accepts.block_on(async {
+        let mut listeners = Listeners::new();
+        let stack = stack(&mut listeners).await;
+        let address = stack.local_addr_string();
+        let (client, accepted) = tokio::join!(
+            tokio::task::spawn_blocking(|| std::net::TcpStream::connect(address)),
+            stack.accept(&home)
+        );
+        (client.unwrap().unwrap(), accepted.unwrap())
+    });
+    // Without its runtime a socket would never be ready.
+    drop(accepts);
+    let task = serves.spawn(async move { accepted.read_u8().await });
+    std::io::Write::write_all(&mut client, b"x").unwrap();
+    assert_eq!(serves.block_on(task).unwrap().unwrap(), b'x');
 }

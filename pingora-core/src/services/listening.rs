@@ -310,6 +310,8 @@ async fn accept_loop<A: ServerApp + Send + Sync + 'static>(
         if *shutdown.borrow() {
             return;
         }
+        // Where this connection will be served; without work stealing, one of several runtimes.
+        let home = current_handle();
         // Both futures are cancel-safe: a change stays unseen, a connection in the backlog.
         let accepted = tokio::select! {
             biased;
@@ -318,12 +320,12 @@ async fn accept_loop<A: ServerApp + Send + Sync + 'static>(
                 // The server is gone.
                 Err(_) => return,
             },
-            accepted = stack.accept() => accepted,
+            accepted = stack.accept(&home) => accepted,
         };
         match accepted {
             Ok(stream) => {
                 trouble.is_over(&stack);
-                current_handle().spawn(serve(stream, shared.clone(), shutdown.clone()));
+                home.spawn(serve(stream, shared.clone(), shutdown.clone()));
             }
             Err(e) if sys::is_of_one_connection(&e) => log::debug!("connection lost early: {e}"),
             Err(e) => {

@@ -33,6 +33,27 @@ fn wrong_descriptors_are_errors() {
 }
 
 #[test]
+fn errors_of_accept_are_told_apart() {
+    let cases = [
+        (libc::EMFILE, true, false),
+        (libc::ENFILE, true, false),
+        (libc::ECONNABORTED, false, true),
+        (libc::EPROTO, false, true),
+        // About the listening socket: trying on at once would spin.
+        (libc::EINVAL, false, false),
+        (libc::EOPNOTSUPP, false, false),
+    ];
+    for (code, exhausted, one) in cases {
+        let e = std::io::Error::from_raw_os_error(code);
+        assert_eq!(
+            (is_exhausted(&e), is_of_one_connection(&e)),
+            (exhausted, one),
+            "{e}"
+        );
+    }
+}
+
+#[test]
 fn options_are_set() {
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let fd = socket.as_raw_fd();

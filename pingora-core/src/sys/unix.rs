@@ -109,7 +109,7 @@ pub(crate) fn is_exhausted(e: &io::Error) -> bool {
 }
 
 /// Returns whether an error of `accept` is about the one connection that was to be accepted,
-/// so that the next one may be fine.
+/// so that trying on at once makes progress.
 pub(crate) fn is_of_one_connection(e: &io::Error) -> bool {
     matches!(
         e.raw_os_error(),
@@ -120,11 +120,8 @@ pub(crate) fn is_of_one_connection(e: &io::Error) -> bool {
                 | libc::ENOPROTOOPT
                 | libc::EHOSTDOWN
                 | libc::EHOSTUNREACH
-                | libc::ENETDOWN
                 | libc::ENETUNREACH
-                | libc::EOPNOTSUPP
                 | libc::ETIMEDOUT
-                | libc::EPERM
         )
     )
 }

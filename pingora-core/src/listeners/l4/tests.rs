@@ -70,19 +70,20 @@ async fn wrong_addresses_are_named_with_the_reason() {
 
 #[tokio::test]
 async fn connections_have_the_options_of_their_listener() {
-    let mut options = TcpSocketOptions::default();
-    options.tcp_keepalive = Some(TcpKeepalive {
+    let keepalive = TcpKeepalive {
         idle: Duration::from_secs(61),
         interval: Duration::from_secs(7),
         count: 4,
         #[cfg(target_os = "linux")]
         user_timeout: Duration::from_secs(85),
-    });
-    options.tcp_recv_buf = Some(100_000);
-    options.tcp_snd_buf = Some(100_000);
-    if cfg!(target_os = "linux") {
-        options.dscp = Some(46);
-    }
+    };
+    let options = TcpSocketOptions {
+        tcp_keepalive: Some(keepalive),
+        tcp_recv_buf: Some(100_000),
+        tcp_snd_buf: Some(100_000),
+        dscp: cfg!(target_os = "linux").then_some(46),
+        ..Default::default()
+    };
     let socket = listen_tcp("127.0.0.1:0", options).await.unwrap();
     let (client, accepted) = tokio::join!(TcpStream::connect(socket.address()), socket.accept());
     let accepted = accepted.unwrap();
@@ -101,8 +102,10 @@ async fn connections_have_the_options_of_their_listener() {
 
 #[tokio::test]
 async fn an_address_is_shared_only_with_reuseport() {
-    let mut shared = TcpSocketOptions::default();
-    shared.so_reuseport = Some(true);
+    let shared = TcpSocketOptions {
+        so_reuseport: Some(true),
+        ..Default::default()
+    };
     let first = listen_tcp("127.0.0.1:0", shared.clone()).await.unwrap();
     let second = listen_tcp(&first.address(), shared).await.unwrap();
     assert_eq!(first.address(), second.address());

@@ -177,8 +177,8 @@ async fn the_task_of_a_connection_is_small() {
         .unwrap()
         .pop()
         .unwrap();
-    let address = stack.local_addr_string();
-    let (client, accepted) = tokio::join!(TcpStream::connect(address), stack.accept());
+    let (address, home) = (stack.local_addr_string(), current_handle());
+    let (client, accepted) = tokio::join!(TcpStream::connect(address), stack.accept(&home));
     let (alive, _all_done) = oneshot::channel();
     let shared = Arc::new(Shared {
         app: Arc::new(Next::default()),
