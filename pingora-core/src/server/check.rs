@@ -28,8 +28,10 @@ impl Server {
     pub(super) fn check_listeners(&self) -> Result<()> {
         // Two services may share an address; the first is as good as the other.
         let mut addresses: BTreeMap<String, String> = BTreeMap::new();
+        let mut listeners = 0;
         for entry in &self.services {
             for address in entry.service.listen_addresses().unwrap_or_default() {
+                listeners += 1;
                 let name = entry.service.name().to_string();
                 addresses.entry(address).or_insert(name);
             }
@@ -54,7 +56,7 @@ impl Server {
             [] => String::new(),
             some => format!("; in use now: {}", some.join(", ")),
         };
-        println!("{conf}: ok, listeners: {}{note}", addresses.len());
+        println!("{conf}: ok, listeners: {listeners}{note}");
         Ok(())
     }
 }
