@@ -1,14 +1,17 @@
 //! `cargo xtask fuzz`: the targets of testing/fuzz, through cargo-fuzz on a nightly toolchain.
 
 use std::path::Path;
+use std::{env, fs};
 
+use crate::packages::find;
 use crate::steps::{Cmd, Steps, has_toolchain};
 
 pub(crate) const HELP: &str = "\
 usage: cargo xtask fuzz [--seconds N] [TARGET ...]
 
 Builds the fuzz targets of testing/fuzz and runs each for N seconds (default 60).
-Without TARGET, all of them. Needs a nightly toolchain and cargo-fuzz:
+Without TARGET, all of them. New inputs are kept in fuzz-corpus/ of the build folder; crashes are
+written to testing/fuzz/artifacts/. Needs a C++ compiler, a nightly toolchain and cargo-fuzz:
   rustup toolchain install nightly && cargo install cargo-fuzz
 ";
 
@@ -63,6 +66,12 @@ fn missing() -> Option<String> {
             "cargo-fuzz is not installed (cargo install cargo-fuzz)",
         ));
     }
+    if !["c++", "g++", "clang++"]
+        .iter()
+        .any(|program| find(program).is_some())
+    {
+        return Some(String::from("no C++ compiler, which libFuzzer needs"));
+    }
     None
 }
 
@@ -78,10 +87,26 @@ fn build_and_run(steps: &mut Steps, seconds: u32, mut targets: Vec<String>) -> R
     }
     steps.run("fuzz: build", cargo_fuzz("build"))?;
     for target in targets {
+        let cmd = cargo_fuzz("run")
+            .args([target.clone()])
+            .args(corpora(&target)?);
         let time = format!("-max_total_time={seconds}");
-        let cmd =
-            cargo_fuzz("run").args([target.as_str(), "--", &time, "-timeout=10", "-verbosity=0"]);
+        let cmd = cmd.args(["--", &time, "-timeout=10", "-verbosity=0"]);
         steps.run(&format!("fuzz: {target}, {seconds} s"), cmd)?;
     }
     Ok(())
+}
+
+/// Returns the folders with inputs: first the one that new inputs are written to, which is not in
+/// the checkout, then the one that is checked in.
+fn corpora(target: &str) -> Result<Vec<String>, String> {
+    let output = env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| String::from("target"));
+    let found = format!("{output}/fuzz-corpus/{target}");
+    fs::create_dir_all(&found).map_err(|error| format!("cannot create {found}: {error}"))?;
+    let checked_in = format!("{FOLDER}/corpus/{target}");
+    let mut folders = vec![found];
+    if Path::new(&checked_in).is_dir() {
+        folders.push(checked_in);
+    }
+    Ok(folders)
 }
