@@ -12,8 +12,11 @@ pub mod client;
 pub mod common;
 pub mod server;
 
+#[allow(unreachable_pub, reason = "fuzz targets reach it")]
 mod body;
+#[allow(unreachable_pub, reason = "fuzz targets reach it")]
 mod framing;
+#[allow(unreachable_pub, reason = "fuzz targets reach it")]
 mod head;
 mod wire;
 

@@ -43,11 +43,13 @@ pub(crate) struct Wire {
     pub(crate) stream: Stream,
     pub(crate) input: Input,
     pub(crate) output: Output,
+    /// Close our side of the connection once everything queued was sent.
+    fin: bool,
 }
 
 impl Wire {
     pub(crate) fn new(stream: Stream) -> Self {
-        Wire { stream, input: Input::default(), output: Output::default() }
+        Wire { stream, input: Input::default(), output: Output::default(), fin: false }
     }
 
     /// Receives more input; `Ready(Ok(0))` is the end of it.
@@ -59,7 +61,22 @@ impl Wire {
 
     /// Sends what is queued. Cancel-safe: what is left stays queued.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.output.poll_flush(&mut self.stream, cx)
+        ready!(self.output.poll_flush(&mut self.stream, cx))?;
+        if self.fin {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            self.fin = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Closes our side of the connection once everything queued was sent.
+    pub(crate) fn queue_shutdown(&mut self) {
+        self.fin = true;
+    }
+
+    /// Returns whether a flush has something to do.
+    pub(crate) fn needs_flush(&self) -> bool {
+        self.fin || !self.output.is_empty()
     }
 }
 

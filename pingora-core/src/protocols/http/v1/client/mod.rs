@@ -78,7 +78,7 @@ pub struct HttpSession {
     pub write_timeout: Option<Duration>,
     read_timer: Option<Deadline>,
     write_timer: Option<Deadline>,
-    digest: OnceCell<Box<Digest>>,
+    digest: OnceCell<Digest>,
 }
 
 impl HttpSession {
@@ -158,6 +158,8 @@ impl HttpSession {
         if self.encoder.is_done() {
             return Ok(None);
         }
+        // A server that is still being sent the request need not answer yet.
+        self.read_timer = None;
         self.encoder.write(data, &mut self.wire.output).map(Some).map_err(Error::into_up)
     }
 
@@ -179,12 +181,17 @@ impl HttpSession {
         })
     }
 
+    /// Closes our side of a tunnel once everything queued was sent.
+    pub fn queue_shutdown(&mut self) {
+        self.wire.queue_shutdown();
+    }
+
     /// Polls until everything queued was handed to the system. Cancel-safe.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let before = self.wire.output.len();
-        if before == 0 {
+        if !self.wire.needs_flush() {
             return Poll::Ready(Ok(()));
         }
+        let before = self.wire.output.len();
         match self.wire.poll_flush(cx) {
             Poll::Ready(Ok(())) => {
                 self.write_timer = None;
@@ -274,7 +281,7 @@ impl HttpSession {
 
     /// Returns the facts of the connection.
     pub fn digest(&self) -> &Digest {
-        self.digest.get_or_init(|| Box::new(digest_of(&self.wire.stream)))
+        self.digest.get_or_init(|| digest_of(&self.wire.stream))
     }
 
     /// Returns the facts of the connection, to change.

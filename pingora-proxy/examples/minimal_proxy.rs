@@ -1,0 +1,63 @@
+//! The smallest proxy: every phase at its default, one thread, one upstream.
+//!
+//! `cargo run --release --example minimal_proxy -- --listen 127.0.0.1:6188 --upstream 127.0.0.1:8000`
+//!
+//! `testing/bench` measures this program beside the same thing on other servers. For a proxy that
+//! does something, read `load_balancer` and `gateway`.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use async_trait::async_trait;
+use pingora_core::server::Server;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_error::Result;
+use pingora_proxy::{ProxyHttp, Session, http_proxy_service};
+
+struct Minimal {
+    upstream: SocketAddr,
+}
+
+#[async_trait]
+impl ProxyHttp for Minimal {
+    type CTX = ();
+
+    fn new_ctx(&self) -> Self::CTX {}
+
+    async fn upstream_peer(
+        &self,
+        _session: &mut Session,
+        _ctx: &mut Self::CTX,
+    ) -> Result<Box<HttpPeer>> {
+        Ok(Box::new(HttpPeer::new(self.upstream, false, String::new())))
+    }
+}
+
+fn main() -> ExitCode {
+    let (mut listen, mut upstream) = (None, None);
+    let mut args = std::env::args().skip(1);
+    while let (Some(name), Some(value)) = (args.next(), args.next()) {
+        match name.as_str() {
+            "--listen" => listen = Some(value),
+            "--upstream" => upstream = value.parse().ok(),
+            _ => {}
+        }
+    }
+    let (Some(listen), Some(upstream)) = (listen, upstream) else {
+        eprintln!("usage: minimal_proxy --listen ADDR --upstream ADDR");
+        return ExitCode::from(2);
+    };
+    let mut server = match Server::new(None) {
+        Ok(server) => server,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    server.bootstrap();
+    let mut proxy = http_proxy_service(&server.configuration, Minimal { upstream });
+    proxy.threads = Some(1);
+    proxy.add_tcp(&listen);
+    server.add_service(proxy);
+    server.run_forever();
+}

@@ -1,0 +1,170 @@
+//! Waits for whatever happens next on either side, and has it handled.
+//!
+//! Polling order makes writes large: a side is flushed when its source has nothing more at hand,
+//! or when enough is queued. A request head and the start of its body leave in one write, and so
+//! do a response head and the start of its body. Neither side's slowness stops the other: while a
+//! client takes no response its upload goes on, and the reverse.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use log::debug;
+use pingora_core::protocols::http::HttpTask;
+use pingora_core::protocols::http::v1::server::HttpSession as Downstream;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_error::{BError, Error, ErrorType::InternalError, Result};
+use pingora_timeout::fast_timeout::Deadline;
+
+use super::leg::Leg;
+use super::state::Progress;
+use crate::{ProxyHttp, Session};
+
+/// One request on its way to one upstream.
+pub(crate) struct Exchange<'a, SV: ProxyHttp, L> {
+    pub(super) proxy: &'a SV,
+    pub(super) session: &'a mut Session,
+    pub(super) ctx: &'a mut SV::CTX,
+    pub(super) leg: L,
+    pub(super) progress: Progress,
+    /// Body bytes an earlier try has read already.
+    replay: Option<Bytes>,
+    /// A filter asked for a pause before the next piece of the response.
+    pub(super) pause: Option<Deadline>,
+}
+
+/// What happened; the work is done after the wait.
+enum Event {
+    /// A piece of the request body, or its end.
+    Request(Result<Option<Bytes>>),
+    /// The upstream takes no more of the request.
+    SendFailed(BError),
+    /// A piece of the response.
+    Response(Result<HttpTask>),
+    /// The client takes no more of the response, or went away.
+    Gone(BError),
+    /// The response has ended and was sent.
+    Done,
+}
+
+impl<'a, SV, L> Exchange<'a, SV, L>
+where
+    SV: ProxyHttp + Send + Sync,
+    SV::CTX: Send + Sync,
+    L: Leg,
+{
+    pub(crate) fn new(
+        proxy: &'a SV,
+        session: &'a mut Session,
+        ctx: &'a mut SV::CTX,
+        leg: L,
+    ) -> Self {
+        let replay = session.get_retry_buffer();
+        Exchange { proxy, session, ctx, leg, progress: Progress::new(), replay, pause: None }
+    }
+
+    /// Sends the request to `peer` and passes on the response; ends when it was sent.
+    ///
+    /// On an error, [`Session::response_written`] tells whether the client saw a response begin.
+    pub(crate) async fn run(&mut self, peer: &HttpPeer) -> Result<()> {
+        if self.session.as_http1().is_none() {
+            return Error::e_explain(InternalError, "only HTTP/1 clients can be proxied")
+                .map_err(Error::into_in);
+        }
+        let result = match self.send_head(peer).await {
+            Ok(()) => self.pump().await,
+            Err(e) => Err(e),
+        };
+        self.session.upstream = self.leg.counters();
+        result
+    }
+
+    async fn send_head(&mut self, peer: &HttpPeer) -> Result<()> {
+        let mut req = Box::new(self.session.req_header().clone());
+        L::prepare(&mut req, peer)?;
+        self.proxy.upstream_request_filter(self.session, &mut req, self.ctx).await?;
+        self.leg.send_head(req);
+        Ok(())
+    }
+
+    async fn pump(&mut self) -> Result<()> {
+        loop {
+            match poll_fn(|cx| self.poll_event(cx)).await {
+                Event::Request(piece) => self.on_request(piece?).await?,
+                Event::SendFailed(e) => {
+                    debug!("upstream takes no more of the request: {e}");
+                    self.progress.request_failed();
+                    self.leg.abandon();
+                }
+                Event::Response(task) => self.on_response(task?).await?,
+                Event::Gone(e) => return Err(e),
+                Event::Done => return Ok(()),
+            }
+        }
+    }
+
+    /// Cancel-safe: nothing is taken from either side unless it is returned.
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        loop {
+            if self.progress.wants_request()
+                && self.leg.has_room()
+                && let Poll::Ready(piece) = self.poll_request(cx)
+            {
+                return Poll::Ready(Event::Request(piece));
+            }
+            if self.progress.can_send() {
+                let was_full = !self.leg.has_room();
+                if let Poll::Ready(Err(e)) = self.leg.poll_flush(cx) {
+                    return Poll::Ready(Event::SendFailed(e));
+                }
+                if was_full && self.leg.has_room() {
+                    continue;
+                }
+            }
+            let full = self.downstream().wants_flush();
+            if self.progress.wants_response()
+                && !full
+                && self.poll_unpaused(cx)
+                && let Poll::Ready(task) = self.leg.poll_task(cx)
+            {
+                return Poll::Ready(Event::Response(task));
+            }
+            match self.downstream().poll_flush(cx) {
+                Poll::Ready(Err(e)) => return Poll::Ready(Event::Gone(e)),
+                Poll::Ready(Ok(())) if self.progress.is_response_ended() => {
+                    return Poll::Ready(Event::Done);
+                }
+                Poll::Ready(Ok(())) if full => continue,
+                _ => (),
+            }
+            if self.progress.awaits_response_only()
+                && let Poll::Ready(e) = self.downstream().poll_gone(cx)
+            {
+                return Poll::Ready(Event::Gone(e));
+            }
+            return Poll::Pending;
+        }
+    }
+
+    fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        if let Some(replay) = self.replay.take() {
+            return Poll::Ready(Ok(Some(replay)));
+        }
+        self.downstream().poll_read_body(cx)
+    }
+
+    /// Returns whether no pause is in effect.
+    fn poll_unpaused(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Some(pause) = &mut self.pause {
+            if pause.poll_elapsed(cx).is_pending() {
+                return false;
+            }
+            self.pause = None;
+        }
+        true
+    }
+
+    pub(super) fn downstream(&mut self) -> &mut Downstream {
+        self.session.as_http1_mut().expect("checked when the exchange began")
+    }
+}

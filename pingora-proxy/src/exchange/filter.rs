@@ -1,0 +1,158 @@
+//! Calls the hooks on what passes: the only place that does, for all upstream protocols.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use pingora_core::protocols::http::HttpTask;
+use pingora_error::Result;
+use pingora_http::ResponseHeader;
+use pingora_timeout::fast_timeout::Deadline;
+
+use super::duplex::Exchange;
+use super::leg::Leg;
+use crate::ProxyHttp;
+
+impl<SV, L> Exchange<'_, SV, L>
+where
+    SV: ProxyHttp + Send + Sync,
+    SV::CTX: Send + Sync,
+    L: Leg,
+{
+    /// Passes a piece of the request body to the upstream; `None` is its end.
+    pub(super) async fn on_request(&mut self, mut data: Option<Bytes>) -> Result<()> {
+        // Bytes kept from an earlier try are not the end, even if nothing follows them.
+        let end = data.is_none() || (self.session.is_body_done() && !self.is_tunnel());
+        if !self.session.downstream_modules_ctx.is_empty() {
+            self.session.downstream_modules_ctx.request_body_filter(&mut data, end).await?;
+        }
+        self.proxy.request_body_filter(self.session, &mut data, end, self.ctx).await?;
+        if end {
+            self.progress.request_ended();
+        }
+        self.leg.send_body(data, end)
+    }
+
+    /// Passes a piece of the response to the client.
+    pub(super) async fn on_response(&mut self, task: HttpTask) -> Result<()> {
+        match task {
+            HttpTask::Header(head, end) => self.on_head(head, end).await,
+            HttpTask::Body(data, end) => self.on_body(data, end).await,
+            HttpTask::UpgradedBody(data, end) => self.on_tunnel(data, end),
+            HttpTask::Trailer(Some(trailers)) => self.on_trailers(trailers).await,
+            HttpTask::Trailer(None) | HttpTask::Done => self.on_body(None, true).await,
+            HttpTask::Failed(e) => Err(e),
+        }
+    }
+
+    async fn on_head(&mut self, mut head: Box<ResponseHeader>, end: bool) -> Result<()> {
+        let upgraded = head.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if head.status().is_informational() && !upgraded {
+            return self.queue(HttpTask::Header(head, false));
+        }
+        self.leg.normalize(&mut head);
+        let had_no_body = forbids_body(head.status());
+        self.proxy.upstream_response_filter(self.session, &mut head, self.ctx).await?;
+        self.proxy.response_filter(self.session, &mut head, self.ctx).await?;
+        if !self.session.downstream_modules_ctx.is_empty() {
+            self.session.downstream_modules_ctx.response_header_filter(&mut head, end).await?;
+        }
+        let has_no_body =
+            forbids_body(head.status()) || self.session.req_header().method() == Method::HEAD;
+        if had_no_body && !has_no_body && end {
+            // A filter made a response with a body out of one without: its length is the body's.
+            head.remove_header("content-length");
+        }
+        self.queue(HttpTask::Header(head, false))?;
+        if upgraded {
+            self.progress.upgraded();
+            self.leg.upgrade();
+            return Ok(());
+        }
+        self.progress.head_passed();
+        match (end, has_no_body) {
+            (true, false) => self.on_body(None, true).await,
+            (true, true) => self.end(),
+            (false, _) => Ok(()),
+        }
+    }
+
+    async fn on_body(&mut self, mut data: Option<Bytes>, end: bool) -> Result<()> {
+        self.filter_body(&mut data, end)?;
+        let rest = if end && !self.session.downstream_modules_ctx.is_empty() {
+            self.session.downstream_modules_ctx.response_done_filter()?
+        } else {
+            None
+        };
+        if data.is_some() {
+            self.queue(HttpTask::Body(data, false))?;
+        }
+        if rest.is_some() {
+            self.queue(HttpTask::Body(rest, false))?;
+        }
+        if end { self.end() } else { Ok(()) }
+    }
+
+    fn on_tunnel(&mut self, mut data: Option<Bytes>, end: bool) -> Result<()> {
+        self.filter_body(&mut data, end)?;
+        if data.is_some() {
+            self.queue(HttpTask::UpgradedBody(data, false))?;
+        }
+        if end { self.end() } else { Ok(()) }
+    }
+
+    async fn on_trailers(&mut self, mut trailers: Box<HeaderMap>) -> Result<()> {
+        self.proxy.upstream_response_trailer_filter(self.session, &mut trailers, self.ctx)?;
+        let mut data =
+            self.proxy.response_trailer_filter(self.session, &mut trailers, self.ctx).await?;
+        let mut trailers = Some(trailers);
+        if !self.session.downstream_modules_ctx.is_empty() {
+            self.session.downstream_modules_ctx.response_body_filter(&mut data, false)?;
+            self.queue_some(data)?;
+            data = self.session.downstream_modules_ctx.response_trailer_filter(&mut trailers)?;
+        }
+        self.queue_some(data)?;
+        self.queue(HttpTask::Trailer(trailers))?;
+        self.progress.response_ended();
+        Ok(())
+    }
+
+    fn filter_body(&mut self, data: &mut Option<Bytes>, end: bool) -> Result<()> {
+        let first =
+            self.proxy.upstream_response_body_filter(self.session, data, end, self.ctx)?;
+        let second = self.proxy.response_body_filter(self.session, data, end, self.ctx)?;
+        if !self.session.downstream_modules_ctx.is_empty() && !self.is_tunnel() {
+            self.session.downstream_modules_ctx.response_body_filter(data, end)?;
+        }
+        if first.is_some() || second.is_some() {
+            let pause: Duration = first.unwrap_or_default() + second.unwrap_or_default();
+            self.pause = (!pause.is_zero()).then(|| Deadline::new(pause));
+        }
+        Ok(())
+    }
+
+    fn queue_some(&mut self, data: Option<Bytes>) -> Result<()> {
+        match data {
+            Some(data) => self.queue(HttpTask::Body(Some(data), false)),
+            None => Ok(()),
+        }
+    }
+
+    fn queue(&mut self, task: HttpTask) -> Result<()> {
+        self.downstream().queue_task(task).map(|_| ())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        self.queue(HttpTask::Done)?;
+        self.progress.response_ended();
+        Ok(())
+    }
+
+    fn is_tunnel(&self) -> bool {
+        self.session.was_upgraded()
+    }
+}
+
+fn forbids_body(status: StatusCode) -> bool {
+    status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
+}

@@ -1,0 +1,92 @@
+//! The HTTP/1 leg.
+
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use pingora_core::protocols::http::HttpTask;
+use pingora_core::protocols::http::v1::client::HttpSession;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_error::Result;
+use pingora_http::{RequestHeader, ResponseHeader};
+
+use super::leg::Leg;
+use crate::forward;
+use crate::session::UpstreamCounters;
+
+/// An HTTP/1 server on the other side.
+pub(crate) struct H1Leg<'a> {
+    session: &'a mut HttpSession,
+    /// The connection is older than this exchange: only the difference counts.
+    write_pending_before: Duration,
+}
+
+impl<'a> H1Leg<'a> {
+    pub(crate) fn new(session: &'a mut HttpSession) -> Self {
+        let write_pending_before = session.stream().get_write_pending_time();
+        H1Leg { session, write_pending_before }
+    }
+}
+
+impl Leg for H1Leg<'_> {
+    fn prepare(req: &mut RequestHeader, peer: &HttpPeer) -> Result<()> {
+        forward::prepare_h1(req, peer)
+    }
+
+    fn send_head(&mut self, req: Box<RequestHeader>) {
+        self.session.queue_request_header(req);
+    }
+
+    fn send_body(&mut self, data: Option<Bytes>, end: bool) -> Result<()> {
+        if let Some(data) = data {
+            self.session.queue_body(data)?;
+        }
+        if !end {
+            return Ok(());
+        }
+        if self.session.was_upgraded() {
+            self.session.queue_shutdown();
+            return Ok(());
+        }
+        self.session.queue_finish()
+    }
+
+    fn has_room(&self) -> bool {
+        !self.session.wants_flush()
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.session.poll_flush(cx)
+    }
+
+    fn poll_task(&mut self, cx: &mut Context<'_>) -> Poll<Result<HttpTask>> {
+        self.session.poll_read_task(cx)
+    }
+
+    fn abandon(&mut self) {
+        self.session.abandon_request();
+    }
+
+    fn upgrade(&mut self) {
+        self.session.maybe_upgrade_body_writer();
+    }
+
+    fn normalize(&self, resp: &mut ResponseHeader) {
+        if resp.status() != StatusCode::SWITCHING_PROTOCOLS {
+            forward::strip_response(resp);
+        }
+    }
+
+    fn counters(&self) -> UpstreamCounters {
+        UpstreamCounters {
+            body_bytes_received: self.session.body_bytes_received(),
+            body_bytes_sent: Some(self.session.body_bytes_sent()),
+            write_pending_time: self
+                .session
+                .stream()
+                .get_write_pending_time()
+                .saturating_sub(self.write_pending_before),
+        }
+    }
+}

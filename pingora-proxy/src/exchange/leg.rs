@@ -1,0 +1,47 @@
+//! [`Leg`]: what one upstream protocol does differently. Everything else is in `duplex.rs`.
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use pingora_core::protocols::http::HttpTask;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_error::Result;
+use pingora_http::{RequestHeader, ResponseHeader};
+
+use crate::session::UpstreamCounters;
+
+/// The upstream side of an exchange.
+///
+/// All of it is poll-driven and cancel-safe: what was queued stays queued, what was received is
+/// returned by the next poll.
+pub(crate) trait Leg: Send {
+    /// Makes a client's request head fit for this protocol, before `upstream_request_filter`.
+    fn prepare(req: &mut RequestHeader, peer: &HttpPeer) -> Result<()>;
+
+    /// Queues the filtered head.
+    fn send_head(&mut self, req: Box<RequestHeader>);
+
+    /// Queues a piece of the request body, and its end.
+    fn send_body(&mut self, data: Option<Bytes>, end: bool) -> Result<()>;
+
+    /// Returns whether another piece of the body may be queued.
+    fn has_room(&self) -> bool;
+
+    /// Polls until everything queued was sent.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>>;
+
+    /// Polls for the next piece of the response; heads have lost their hop-by-hop fields.
+    fn poll_task(&mut self, cx: &mut Context<'_>) -> Poll<Result<HttpTask>>;
+
+    /// Drops what is left of the request: the server does not want it.
+    fn abandon(&mut self);
+
+    /// Turns the request into a tunnel after a 101.
+    fn upgrade(&mut self);
+
+    /// Makes a response head fit for any downstream.
+    fn normalize(&self, resp: &mut ResponseHeader);
+
+    /// Returns what the access log wants to know about this leg.
+    fn counters(&self) -> UpstreamCounters;
+}

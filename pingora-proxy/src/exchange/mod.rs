@@ -1,0 +1,20 @@
+//! The exchange: request up, response down, both at once, in one future.
+//!
+//! ```text
+//!            poll_read_body          request filters            Leg::send_body
+//!  client ────────────────────> ... ────────────────> ... ──────────────────────> server
+//!         <──────────────────── ... <──────────────── ... <──────────────────────
+//!            queue_task, flush       response filters           Leg::poll_task
+//! ```
+//!
+//! `leg.rs` is what an upstream protocol does differently, `h1.rs` the first of them; `duplex.rs`
+//! waits and dispatches; `state.rs` remembers how far both sides are; `filter.rs` calls the hooks.
+
+mod duplex;
+mod filter;
+mod h1;
+mod leg;
+mod state;
+
+pub(crate) use self::duplex::Exchange;
+pub(crate) use self::h1::H1Leg;

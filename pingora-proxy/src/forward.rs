@@ -1,0 +1,192 @@
+//! The request head that goes upstream: what was meant for this hop alone stays here.
+//!
+//! RFC 9110 section 7.6.1 has the rules, the peer's
+//! [`HttpUpstreamRequestPolicy`] says which of them apply.
+
+use http::Version;
+use pingora_core::protocols::http::authority::{RawTargetAuthority, raw_target_authority};
+use pingora_core::upstreams::peer::{H1UpgradePolicy, HttpPeer, HttpUpstreamRequestPolicy};
+use pingora_error::{Error, ErrorType::InvalidHTTPHeader, Result};
+use pingora_http::fields::{Fields, KnownName};
+use pingora_http::{RequestHeader, ResponseHeader};
+
+/// Fields a `Connection` header must not remove: without them the request means something else.
+const PROTECTED: [&[u8]; 14] = [
+    b"host",
+    b"content-length",
+    b"content-type",
+    b"content-encoding",
+    b"transfer-encoding",
+    b"authorization",
+    b"cookie",
+    b"range",
+    b"cache-control",
+    b"forwarded",
+    b"x-forwarded-for",
+    b"x-forwarded-host",
+    b"x-forwarded-proto",
+    b"x-real-ip",
+];
+
+/// Names the peers of a `Connection` header use for options, which are no fields.
+const OPTIONS: [&[u8]; 2] = [b"close", b"keep-alive"];
+
+/// Makes a client's request head fit for an HTTP/1 upstream.
+pub(crate) fn prepare_h1(req: &mut RequestHeader, peer: &HttpPeer) -> Result<()> {
+    let policy = &peer.options.http_upstream_request_policy;
+    to_origin_form(req)?;
+    if req.version() != Version::HTTP_11 {
+        req.set_version(Version::HTTP_11);
+    }
+    if !req.fields().has(KnownName::Host) {
+        let host = if peer.sni.is_empty() { peer._address.to_string() } else { peer.sni.clone() };
+        req.insert_header("Host", host)?;
+    }
+    let upgrade = passes_upgrade(req, policy.h1_upgrade);
+    let trailers = accepts_trailers(req.fields());
+    strip_nominated(req, policy)?;
+    if policy.strip_hop_by_hop {
+        strip_hop_by_hop(req);
+    } else if upgrade.is_none() && policy.h1_upgrade != H1UpgradePolicy::Preserve {
+        req.remove_known(KnownName::Upgrade);
+    }
+    if !policy.strip_hop_by_hop {
+        return Ok(());
+    }
+    match upgrade {
+        Some(protocol) => {
+            req.set_known(KnownName::Connection, b"Upgrade");
+            req.set_known(KnownName::Upgrade, &protocol);
+        }
+        None if trailers => {
+            req.set_known(KnownName::Connection, b"TE");
+            req.set_known(KnownName::Te, b"trailers");
+        }
+        None => (),
+    }
+    Ok(())
+}
+
+/// Removes from a response what was meant for this hop alone.
+pub(crate) fn strip_response(resp: &mut ResponseHeader) {
+    let fields = resp.fields();
+    if fields.has(KnownName::Connection) {
+        let nominated: Vec<Vec<u8>> =
+            nominations(fields).filter(|name| !is_protected(name)).map(<[u8]>::to_vec).collect();
+        if nominated.iter().any(|name| !OPTIONS.iter().any(|o| name.eq_ignore_ascii_case(o))) {
+            resp.retain_fields(|field| {
+                !nominated.iter().any(|name| name.eq_ignore_ascii_case(field.name))
+            });
+        }
+        resp.remove_known(KnownName::Connection);
+    }
+    for name in [KnownName::KeepAlive, KnownName::ProxyConnection, KnownName::Upgrade] {
+        if resp.fields().has(name) {
+            resp.remove_known(name);
+        }
+    }
+}
+
+/// A server is asked for a path; only proxies are asked for a whole URI (RFC 9112 section 3.2.1).
+fn to_origin_form(req: &mut RequestHeader) -> Result<()> {
+    if req.raw_path().first() == Some(&b'/') {
+        return Ok(());
+    }
+    let RawTargetAuthority::Absolute { path_and_query, .. } = raw_target_authority(req.raw_path())
+    else {
+        return Ok(());
+    };
+    let path = match path_and_query {
+        [b'/', ..] => path_and_query.to_vec(),
+        rest => [b"/", rest].concat(),
+    };
+    req.set_raw_path(&path)
+}
+
+/// Returns the protocol of an upgrade that the policy lets pass.
+fn passes_upgrade(req: &RequestHeader, policy: H1UpgradePolicy) -> Option<Vec<u8>> {
+    if !pingora_core::protocols::http::v1::common::is_upgrade_req(req) {
+        return None;
+    }
+    let protocol = req.fields().get(KnownName::Upgrade)?;
+    let passes = match policy {
+        H1UpgradePolicy::Preserve => true,
+        H1UpgradePolicy::WebSocketOnly => protocol.eq_ignore_ascii_case(b"websocket"),
+        H1UpgradePolicy::Deny => false,
+    };
+    passes.then(|| protocol.to_vec())
+}
+
+fn strip_nominated(req: &mut RequestHeader, policy: &HttpUpstreamRequestPolicy) -> Result<()> {
+    if !req.fields().has(KnownName::Connection) {
+        return Ok(());
+    }
+    let mut nominated: Vec<Vec<u8>> = Vec::new();
+    for name in nominations(req.fields()) {
+        if OPTIONS.iter().any(|option| name.eq_ignore_ascii_case(option)) {
+            continue;
+        }
+        let valid = is_token(name) && !is_protected(name);
+        if !valid && policy.reject_malformed_connection_nominations {
+            return Error::e_explain(InvalidHTTPHeader, "Connection names what it must not")
+                .map_err(Error::into_down);
+        }
+        if valid && !is_hop_by_hop(name) {
+            nominated.push(name.to_vec());
+        }
+    }
+    if policy.strip_connection_nominated && !nominated.is_empty() {
+        req.retain_fields(|field| {
+            !nominated.iter().any(|name| name.eq_ignore_ascii_case(field.name))
+        });
+    }
+    Ok(())
+}
+
+fn strip_hop_by_hop(req: &mut RequestHeader) {
+    const HOP_BY_HOP: [KnownName; 6] = [
+        KnownName::Connection,
+        KnownName::KeepAlive,
+        KnownName::ProxyConnection,
+        KnownName::Te,
+        KnownName::Upgrade,
+        KnownName::Http2Settings,
+    ];
+    for name in HOP_BY_HOP {
+        if req.fields().has(name) {
+            req.remove_known(name);
+        }
+    }
+}
+
+fn nominations(fields: &Fields) -> impl Iterator<Item = &[u8]> {
+    fields
+        .get_all(KnownName::Connection)
+        .flat_map(|value| value.split(|&b| b == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|name| !name.is_empty())
+}
+
+fn is_hop_by_hop(name: &[u8]) -> bool {
+    let names: [&[u8]; 6] =
+        [b"keep-alive", b"proxy-connection", b"te", b"trailer", b"upgrade", b"http2-settings"];
+    names.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+fn is_protected(name: &[u8]) -> bool {
+    PROTECTED.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+fn is_token(name: &[u8]) -> bool {
+    name.iter().all(|&b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}
+
+fn accepts_trailers(fields: &Fields) -> bool {
+    fields.has(KnownName::Te)
+        && fields.get_all(KnownName::Te).any(|value| {
+            value.split(|&b| b == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+        })
+}
+
+#[cfg(test)]
+mod tests;

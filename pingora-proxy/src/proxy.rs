@@ -1,0 +1,168 @@
+//! [`HttpProxy`]: a [`ProxyHttp`] as an application that serves HTTP sessions.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use http::Method;
+use log::debug;
+use pingora_core::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
+use pingora_core::connectors::ConnectorOptions;
+use pingora_core::connectors::http::{Connector, custom};
+use pingora_core::modules::http::HttpModules;
+use pingora_core::protocols::Stream;
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::server::ShutdownWatch;
+use pingora_core::server::configuration::ServerConf;
+
+use crate::builder::ProcessCustomSession;
+use crate::{ProxyHttp, Session};
+
+/// A reverse proxy: the hooks of a [`ProxyHttp`] between clients and upstreams.
+///
+/// [`http_proxy_service`](crate::http_proxy_service) makes one and the service around it.
+pub struct HttpProxy<SV, C = ()>
+where
+    C: custom::Connector,
+{
+    pub(crate) inner: SV,
+    pub(crate) connector: Connector<C>,
+    pub(crate) max_retries: usize,
+    pub(crate) shutting_down: AtomicBool,
+    on_custom: Option<ProcessCustomSession<SV, C>>,
+    /// The modules requests and responses of clients pass through.
+    pub downstream_modules: HttpModules,
+    /// How clients are treated; `None`: the defaults.
+    pub server_options: Option<HttpServerOptions>,
+}
+
+impl<SV> HttpProxy<SV, ()> {
+    /// Returns a proxy without modules; [`handle_init_modules`](Self::handle_init_modules) adds
+    /// those of `inner`.
+    pub fn new(inner: SV, conf: Arc<ServerConf>) -> Self {
+        let options = ConnectorOptions::from_server_conf(&conf);
+        Self::with_connector(inner, &conf, Connector::new(Some(options)), None)
+    }
+}
+
+impl<SV, C> HttpProxy<SV, C>
+where
+    C: custom::Connector,
+{
+    pub(crate) fn with_connector(
+        inner: SV,
+        conf: &ServerConf,
+        connector: Connector<C>,
+        on_custom: Option<ProcessCustomSession<SV, C>>,
+    ) -> Self {
+        HttpProxy {
+            inner,
+            connector,
+            max_retries: conf.max_retries,
+            shutting_down: AtomicBool::new(false),
+            on_custom,
+            downstream_modules: HttpModules::new(),
+            server_options: None,
+        }
+    }
+
+    /// Adds the modules of the [`ProxyHttp`]; call it once, before requests come in.
+    pub fn handle_init_modules(&mut self)
+    where
+        SV: ProxyHttp,
+    {
+        self.inner.init_downstream_modules(&mut self.downstream_modules);
+    }
+
+    /// Returns how many idle upstream connections were dropped because they sent something nobody
+    /// had asked for.
+    pub fn unexpected_data_connection_count(&self) -> u64 {
+        self.connector.unexpected_data_connection_count()
+    }
+
+    /// Returns the counter of the above.
+    pub fn unexpected_data_connection_counter(&self) -> Arc<AtomicU64> {
+        self.connector.unexpected_data_connection_counter()
+    }
+}
+
+impl<SV, C> HttpProxy<SV, C>
+where
+    SV: ProxyHttp + Send + Sync + 'static,
+    SV::CTX: Send + Sync,
+    C: custom::Connector,
+{
+    async fn serve(
+        &self,
+        mut downstream: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        match downstream.read_request().await {
+            Ok(true) => (),
+            Ok(false) => {
+                downstream.shutdown().await;
+                return None;
+            }
+            Err(e) => {
+                debug!("request refused: {e}");
+                downstream.refuse_request(&e).await;
+                return None;
+            }
+        }
+        if self.refuses_method(&downstream) {
+            let _ = downstream.respond_error(405).await;
+            let _ = downstream.finish().await;
+            return None;
+        }
+        if *shutdown.borrow() {
+            downstream.set_keepalive(None);
+        }
+        let previous = downstream.take_connection_user_context();
+        let mut session = Session::new(downstream, &self.downstream_modules, Some(shutdown.clone()));
+        let mut ctx = self.inner.new_ctx();
+        if let Some(previous) = previous {
+            self.inner.on_connection_reuse(&mut session, &mut ctx, previous);
+        }
+        let outcome = self.run_phases(&mut session, &mut ctx).await;
+        self.finish(session, ctx, outcome).await
+    }
+
+    /// A reverse proxy is no tunnel unless it was told to be.
+    fn refuses_method(&self, session: &ServerSession) -> bool {
+        session.req_header().method() == Method::CONNECT
+            && !self.server_options.as_ref().is_some_and(|o| o.allow_connect_method_proxying)
+    }
+}
+
+#[async_trait]
+impl<SV, C> HttpServerApp for HttpProxy<SV, C>
+where
+    SV: ProxyHttp + Send + Sync + 'static,
+    SV::CTX: Send + Sync,
+    C: custom::Connector,
+{
+    async fn process_new_http(
+        self: &Arc<Self>,
+        session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        self.serve(session, shutdown).await
+    }
+
+    async fn http_cleanup(&self) {
+        self.shutting_down.store(true, Ordering::Relaxed);
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        self.server_options.as_ref()
+    }
+
+    async fn process_custom_session(
+        self: Arc<Self>,
+        stream: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        let on_custom = self.on_custom.clone()?;
+        on_custom(self, stream, shutdown).await
+    }
+}

@@ -1,0 +1,141 @@
+//! A request's walk through the phases, up to the response.
+
+use std::future::Future;
+
+use log::{debug, warn};
+use pingora_core::connectors::http::custom;
+use pingora_core::protocols::UniqueID;
+use pingora_core::protocols::http::client::HttpSession;
+use pingora_core::upstreams::peer::{HttpPeer, Peer};
+use pingora_error::{BError, Error, ErrorType::{HTTPStatus, InternalError}, Result};
+
+use crate::exchange::{Exchange, H1Leg};
+use crate::{HttpProxy, ProxyHttp, ProxyWarnLogContext, Session};
+
+/// How the phases of a request ended.
+pub(crate) enum Outcome {
+    /// A hook has answered.
+    Answered,
+    /// The response of an upstream was passed on whole.
+    Proxied,
+    /// Something failed; `tries` at upstreams were made.
+    Failed {
+        /// The error to answer and log.
+        error: BError,
+        /// How many upstreams were tried.
+        tries: usize,
+    },
+}
+
+impl<SV, C> HttpProxy<SV, C>
+where
+    SV: ProxyHttp + Send + Sync + 'static,
+    SV::CTX: Send + Sync,
+    C: custom::Connector,
+{
+    /// Runs the hooks in order until one answers, an upstream does, or something fails.
+    pub(crate) async fn run_phases(&self, session: &mut Session, ctx: &mut SV::CTX) -> Outcome {
+        match self.before_upstream(session, ctx).await {
+            Ok(true) => self.try_upstreams(session, ctx).await,
+            Ok(false) => Outcome::Answered,
+            Err(error) => Outcome::Failed { error, tries: 0 },
+        }
+    }
+
+    /// Returns whether to go upstream.
+    async fn before_upstream(&self, session: &mut Session, ctx: &mut SV::CTX) -> Result<bool> {
+        self.inner.early_request_filter(session, ctx).await?;
+        if !session.downstream_modules_ctx.is_empty() {
+            let Session { downstream_session, downstream_modules_ctx, .. } = session;
+            downstream_modules_ctx
+                .request_header_filter(downstream_session.req_header_mut())
+                .await?;
+        }
+        if self.inner.request_filter(session, ctx).await? {
+            return Ok(false);
+        }
+        if self.inner.proxy_upstream_filter(session, ctx).await? {
+            return Ok(true);
+        }
+        if session.response_written().is_none() {
+            return Error::e_explain(HTTPStatus(502), "not allowed to go upstream");
+        }
+        Ok(false)
+    }
+
+    async fn try_upstreams(&self, session: &mut Session, ctx: &mut SV::CTX) -> Outcome {
+        let max_tries = self.max_retries.max(1);
+        if !session.is_body_empty() {
+            session.enable_retry_buffering();
+        }
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let Err(mut error) = self.try_upstream(session, ctx).await else {
+                return Outcome::Proxied;
+            };
+            if session.response_written().is_some() || session.was_upgraded() {
+                error.set_retry(false);
+            }
+            if !error.retry() || tries >= max_tries {
+                return Outcome::Failed { error, tries };
+            }
+            if !self.inner.suppress_proxy_warn_log(
+                session,
+                ctx,
+                &error,
+                ProxyWarnLogContext::UpstreamRetry,
+            ) {
+                warn!(
+                    "trying again: {error}, tries: {tries}, {}",
+                    self.inner.request_summary(session, ctx)
+                );
+            }
+        }
+    }
+
+    async fn try_upstream(&self, session: &mut Session, ctx: &mut SV::CTX) -> Result<()> {
+        let peer = self.inner.upstream_peer(session, ctx).await?;
+        let connected = self.connector.get_http_session(&*peer).await;
+        let (mut upstream, reused) = match connected {
+            Ok(connected) => connected,
+            Err(e) => {
+                let e = self.inner.fail_to_connect(session, &peer, ctx, e.into_up());
+                return Err(e);
+            }
+        };
+        let result = self.exchange(&mut upstream, reused, &peer, session, ctx).await;
+        match result {
+            Ok(()) => {
+                self.connector.release_http_session(upstream, &*peer, peer.idle_timeout()).await;
+                Ok(())
+            }
+            Err(e) => {
+                upstream.shutdown().await;
+                Err(self.inner.error_while_proxy(&peer, session, e, ctx, reused))
+            }
+        }
+    }
+
+    /// Boxed where it is large, so that a request that needs no upstream does not pay for it.
+    fn exchange<'a>(
+        &'a self,
+        upstream: &'a mut HttpSession<C::Session>,
+        reused: bool,
+        peer: &'a HttpPeer,
+        session: &'a mut Session,
+        ctx: &'a mut SV::CTX,
+    ) -> impl Future<Output = Result<()>> + Send + 'a {
+        async move {
+            let HttpSession::H1(upstream) = upstream else {
+                return Error::e_explain(InternalError, "no leg for this upstream protocol");
+            };
+            debug!("connected to {peer}, reused: {reused}");
+            let fd = upstream.id();
+            self.inner
+                .connected_to_upstream(session, reused, peer, fd, Some(upstream.digest()), ctx)
+                .await?;
+            Exchange::new(&self.inner, session, ctx, H1Leg::new(upstream)).run(peer).await
+        }
+    }
+}
