@@ -3,8 +3,8 @@
 //! Membership and health live in `backends.rs`.
 
 use std::cmp::Ordering;
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::net::ToSocketAddrs;
 use std::ops::{Deref, DerefMut};
@@ -30,9 +30,8 @@ use pingora_error::Result;
 /// backend.ext.insert("rack 7");
 /// let literal = Backend { addr: backend.addr.clone(), weight: 3, ext: Extensions::new() };
 /// assert_eq!(backend, literal);
-/// # pingora_error::Result::Ok(())
+/// # Ok::<(), pingora_error::BError>(())
 /// ```
-#[derive(Clone, Debug)]
 pub struct Backend {
     /// Where to connect: an IP address and port, or a unix socket.
     pub addr: SocketAddr,
@@ -72,6 +71,27 @@ impl Backend {
     }
 }
 
+impl Clone for Backend {
+    fn clone(&self) -> Self {
+        Backend {
+            addr: self.addr.clone(),
+            weight: self.weight,
+            // Without any, nothing is allocated.
+            ext: self.ext.clone(),
+        }
+    }
+}
+
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backend")
+            .field("addr", &self.addr)
+            .field("weight", &self.weight)
+            .field("ext", &self.ext)
+            .finish()
+    }
+}
+
 impl PartialEq for Backend {
     fn eq(&self, other: &Self) -> bool {
         self.addr == other.addr && self.weight == other.weight
@@ -94,7 +114,11 @@ impl Ord for Backend {
 }
 
 impl Hash for Backend {
-    fn hash<H: Hasher>(&self, state: &mut H) {
+    // The parameter is called as in the recorded API.
+    fn hash<__H>(&self, state: &mut __H)
+    where
+        __H: Hasher,
+    {
         self.addr.hash(state);
         self.weight.hash(state);
     }

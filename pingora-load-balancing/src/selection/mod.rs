@@ -51,7 +51,7 @@ use crate::selection::seen::Seen;
 /// let backends = BTreeSet::from([Backend::new("10.0.0.2:80")?, Backend::new("10.0.0.1:80")?]);
 /// let selector = Arc::new(Failover::build(&backends));
 /// assert_eq!(selector.iter(b"any").next(), Some(&Backend::new("10.0.0.1:80")?));
-/// # pingora_error::Result::Ok(())
+/// # Ok::<(), pingora_error::BError>(())
 /// ```
 pub trait BackendSelection: Sized {
     /// The walk over the candidates of one key; a [`BackendIter`].
@@ -132,7 +132,7 @@ pub type Consistent = consistent::KetamaHashing;
 /// assert!(candidates.get_next().is_some());
 /// assert!(candidates.get_next().is_some());
 /// assert!(candidates.get_next().is_none());
-/// # pingora_error::Result::Ok(())
+/// # Ok::<(), pingora_error::BError>(())
 /// ```
 pub struct UniqueIterator<I>
 where

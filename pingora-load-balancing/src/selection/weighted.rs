@@ -37,7 +37,7 @@ const MIN_ASKED_FALLBACKS: u64 = 16;
 /// let selector = Arc::new(RoundRobin::build(&BTreeSet::from([two.clone(), one.clone()])));
 /// let picks: Vec<_> = (0..4).map(|_| selector.iter(b"").next().cloned()).collect();
 /// assert_eq!(picks, [&two, &two, &one, &two].map(|b| Some(b.clone())));
-/// # pingora_error::Result::Ok(())
+/// # Ok::<(), pingora_error::BError>(())
 /// ```
 pub struct Weighted<H> {
     /// The backends of weight above 0, in set order.
