@@ -14,6 +14,9 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use smallvec::SmallVec;
 
 use crate::protocols::http::HttpLimits;
+use crate::protocols::http::authority::{
+    RawTargetAuthority, is_valid_host, raw_target_authority,
+};
 
 /// Fields that are tokenised on the stack; a higher limit costs an allocation.
 const FIELDS_ON_STACK: usize = 100;
@@ -170,7 +173,8 @@ fn status_line<'b>(
     if input.first() != Some(&b'H') {
         return Err(HeadError::new(502, "bytes before the status line"));
     }
-    field_spans(input, head_len, response.headers, spans)?;
+    field_spans(input, head_len, response.headers, spans)
+        .map_err(|e| HeadError::new(502, e.why))?;
     Ok(Some(StatusLine {
         head_len,
         status: StatusCode::from_u16(code).map_err(|_| HeadError::new(502, "invalid status"))?,
@@ -227,7 +231,7 @@ fn check_target(method: &Method, target: &[u8]) -> Result<(), HeadError> {
         return Err(HeadError::bad("request target with a forbidden byte"));
     }
     if *method == Method::CONNECT {
-        let valid = crate::protocols::http::authority::is_valid_host(target)
+        let valid = is_valid_host(target)
             && target.rsplit(|&b| b == b':').next().is_some_and(|port| {
                 !port.is_empty() && port.len() < target.len() && port.iter().all(u8::is_ascii_digit)
             });
@@ -242,9 +246,10 @@ fn check_target(method: &Method, target: &[u8]) -> Result<(), HeadError> {
 }
 
 fn is_absolute_http(target: &[u8]) -> bool {
-    memmem::find(&target[..target.len().min(8)], b"://").is_some_and(|end| {
-        pingora_http::authority::is_http_family_scheme(&target[..end])
-    })
+    match raw_target_authority(target) {
+        RawTargetAuthority::Absolute { authority, .. } => is_valid_host(authority),
+        _ => false,
+    }
 }
 
 fn refused(e: httparse::Error, input: &[u8], limits: &HttpLimits) -> HeadError {
@@ -266,8 +271,13 @@ fn refused(e: httparse::Error, input: &[u8], limits: &HttpLimits) -> HeadError {
 /// Whether the first line ends in a well-formed version we do not speak, such as `HTTP/2.0`.
 fn has_other_http_version(input: &[u8]) -> bool {
     let line = &input[..memchr::memchr(b'\n', input).unwrap_or(input.len())];
-    let word = line.trim_ascii_end().rsplit(|&b| b == b' ').next().unwrap_or(b"");
-    matches!(word, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+    let mut words = line.trim_ascii_end().split(|&b| b == b' ');
+    let (Some(_), Some(_), Some(version), None) =
+        (words.next(), words.next(), words.next(), words.next())
+    else {
+        return false;
+    };
+    matches!(version, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
         if major.is_ascii_digit() && minor.is_ascii_digit())
 }
 
