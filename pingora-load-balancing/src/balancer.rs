@@ -5,7 +5,8 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::ToSocketAddrs;
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -15,7 +16,7 @@ use log::warn;
 use pingora_core::server::ShutdownWatch;
 use pingora_core::services::ServiceReadyNotifier;
 use pingora_core::services::background::BackgroundService;
-use pingora_error::Result;
+use pingora_error::{Error, ErrorType, Result};
 use tokio::time::Instant;
 
 use crate::background::{Rounds, Schedule, run_rounds};
@@ -70,6 +71,8 @@ where
 {
     backends: Backends,
     selector: ArcSwap<S>,
+    /// Whether building the selector of the current set has failed. Held while building.
+    behind: Mutex<bool>,
     config: Option<S::Config>,
     update_timing: ArcSwapOption<UpdateTimings>,
     /// How often the service starts a round of health checks; once if `None`, the default. 1 ms is the shortest.
@@ -114,6 +117,7 @@ where
         LoadBalancer {
             backends,
             selector: ArcSwap::from_pointee(selector),
+            behind: Mutex::new(false),
             config: config_opt,
             update_timing: ArcSwapOption::empty(),
             health_check_frequency: None,
@@ -129,19 +133,18 @@ where
 
     /// Asks the discovery and, if the set has changed, builds the selector anew.
     ///
-    /// Errors if the discovery does; everything then stays as it is. See [`Backends::update`].
+    /// Errors if the discovery does; everything then stays as it is. Errors also if building panics; the selector
+    /// then stays as it is and the next update builds it again. See [`Backends::update`].
     pub async fn update(&self) -> Result<()> {
         let started = Instant::now();
-        let rebuild = |backends: Arc<_>| {
-            let discovered = Instant::now();
-            let selector = build_selector::<S>(&backends, self.config.as_ref());
-            self.selector.store(Arc::new(selector));
-            self.update_timing.store(Some(Arc::new(UpdateTimings {
-                discovery_duration: discovered - started,
-                build_duration: discovered.elapsed(),
-            })));
-        };
-        self.backends.update(rebuild).await
+        let mut rebuilt = None;
+        let rebuild = |_| rebuilt = Some(self.rebuild(started));
+        self.backends.update(rebuild).await?;
+        match rebuilt {
+            Some(outcome) => outcome,
+            None if *self.behind() => self.rebuild(started),
+            None => Ok(()),
+        }
     }
 
     /// Returns the first healthy and enabled backend for `key`, or `None`.
@@ -177,6 +180,34 @@ where
     /// Returns how long the last update that changed the set took; `None` before the first.
     pub fn last_update_timing(&self) -> Option<UpdateTimings> {
         self.update_timing.load().as_deref().copied()
+    }
+}
+
+impl<S: BackendSelection> LoadBalancer<S> {
+    /// Builds the selector of the current set.
+    fn rebuild(&self, started: Instant) -> Result<()> {
+        // One at a time, each from the newest set: none can replace a newer selector.
+        let mut behind = self.behind();
+        let backends = self.backends.get_backend();
+        let discovered = Instant::now();
+        // A panic in a user's selector must not end the service for good.
+        let build = || build_selector::<S>(&backends, self.config.as_ref());
+        let selector = catch_unwind(AssertUnwindSafe(build));
+        *behind = selector.is_err();
+        let Ok(selector) = selector else {
+            return Error::e_explain(ErrorType::InternalError, "building the selector panicked");
+        };
+        self.selector.store(Arc::new(selector));
+        self.update_timing.store(Some(Arc::new(UpdateTimings {
+            discovery_duration: discovered - started,
+            build_duration: discovered.elapsed(),
+        })));
+        Ok(())
+    }
+
+    fn behind(&self) -> MutexGuard<'_, bool> {
+        // Nothing that can panic runs while it is held, but for what is caught.
+        self.behind.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -207,3 +207,43 @@ async fn configured_selectors() {
         assert_eq!(balancer.select_with(b"", usize::MAX, |_, _| false), None);
     }
 }
+
+#[tokio::test]
+async fn a_panicking_build_is_tried_again() {
+    /// Cannot be built from two backends until told otherwise.
+    struct Moody(Arc<RoundRobin>);
+    impl BackendSelection for Moody {
+        type Config = std::sync::atomic::AtomicBool;
+        type Iter = <RoundRobin as BackendSelection>::Iter;
+        fn build(backends: &BTreeSet<Backend>) -> Self {
+            Moody(Arc::new(RoundRobin::build(backends)))
+        }
+        fn build_with_config(backends: &BTreeSet<Backend>, moody: &Self::Config) -> Self {
+            let works =
+                backends.len() != 2 || !moody.swap(false, std::sync::atomic::Ordering::SeqCst);
+            assert!(works, "in no mood");
+            Self::build(backends)
+        }
+        fn iter(self: &Arc<Self>, key: &[u8]) -> Self::Iter {
+            self.0.iter(key)
+        }
+    }
+    let script = Scripted::default()
+        .then(&[1])
+        .then(&[2, 3])
+        .then(&[2, 3])
+        .then(&[2, 3]);
+    let backends = Backends::new(Box::new(script));
+    let balancer = LoadBalancer::<Moody>::from_backends_with_config(backends, Some(true.into()));
+    balancer.update().await.unwrap();
+    balancer.update().await.unwrap_err();
+    assert_eq!(
+        balancer.select(b"", 8),
+        Some(backend(1)),
+        "the last one that could be built"
+    );
+    for _ in 0..2 {
+        balancer.update().await.unwrap();
+        assert!([backend(2), backend(3)].contains(&balancer.select(b"", 8).unwrap()));
+    }
+}

@@ -26,6 +26,8 @@ where
 
 /// Counts: 0, 1, 2, … whatever the key, and across all threads.
 ///
+/// A selector built anew starts from 0 again.
+///
 /// ```
 /// use pingora_load_balancing::selection::{SelectionAlgorithm, algorithms::RoundRobin};
 ///

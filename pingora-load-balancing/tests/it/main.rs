@@ -1,5 +1,6 @@
-//! Health checks and services over loopback sockets.
+//! Health checks and services over loopback sockets; what a selection allocates.
 
+mod allocations;
 mod http;
 mod service;
 mod tcp;

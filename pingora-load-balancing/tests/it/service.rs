@@ -21,7 +21,8 @@ struct Forward(mpsc::UnboundedSender<(Backend, bool)>);
 #[async_trait]
 impl HealthObserve for Forward {
     async fn observe(&self, target: &Backend, healthy: bool) {
-        self.0.send((target.clone(), healthy)).unwrap();
+        let observation = (target.clone(), healthy);
+        self.0.send(observation).expect("the test waits for it");
     }
 }
 
