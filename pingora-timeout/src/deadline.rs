@@ -43,11 +43,10 @@ pub struct Deadline {
 
 enum Timer {
     Unarmed,
-    /// In the wheel. `due` is unknown after a reset until the next poll: the registration stays,
-    /// as a timer pushed back needs no change in the wheel before the old one fires.
+    /// In the wheel. After a reset it is out of date until the next poll.
     Wheel {
-        due: Option<u64>,
         registration: Registration,
+        is_current: bool,
     },
     /// Boxed, so that a deadline can move.
     Tokio(Pin<Box<Sleep>>),
@@ -82,14 +81,13 @@ impl Deadline {
         }
     }
 
-    /// Starts anew: elapses `duration` after the next poll. Cheap, and cheapest when the deadline
-    /// moves back: the old timer is then kept until it fires, which wakes the task once for
-    /// nothing at most.
+    /// Starts anew: elapses `duration` after the next poll. Cheap, and nothing else happens until
+    /// then, but that the task may be woken once for the old time.
     #[inline]
     pub fn reset(&mut self, duration: Duration) {
         self.duration = duration;
         match &mut self.timer {
-            Timer::Wheel { due, .. } => *due = None,
+            Timer::Wheel { is_current, .. } => *is_current = false,
             timer => *timer = Timer::Unarmed,
         }
     }
@@ -100,12 +98,10 @@ impl Deadline {
     #[inline]
     pub fn poll_elapsed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Timer::Wheel {
-            due: Some(due),
             registration,
+            is_current: true,
         } = &mut self.timer
-            && registration.due() <= *due
-            && !driver::is_due(registration.due())
-            && registration.set_waker(cx.waker())
+            && !registration.poll_fired(cx.waker())
         {
             return Poll::Pending;
         }
@@ -113,18 +109,28 @@ impl Deadline {
     }
 
     // Arms it, arms it again after a reset, or finds out that it has elapsed.
+    #[inline(never)]
     fn poll_slow(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.timer {
             Timer::Unarmed => return self.arm(cx),
-            Timer::Wheel { .. } => ready!(self.poll_wheel(cx)),
+            Timer::Wheel {
+                registration,
+                is_current,
+            } if !*is_current => {
+                if self.duration.is_zero() || !registration.restart(self.duration, cx.waker()) {
+                    return self.arm(cx);
+                }
+                *is_current = true;
+                return Poll::Pending;
+            }
             Timer::Tokio(sleep) => ready!(sleep.as_mut().poll(cx)),
-            Timer::Elapsed => {}
+            // It has fired.
+            Timer::Wheel { .. } | Timer::Elapsed => {}
         }
         self.timer = Timer::Elapsed;
         Poll::Ready(())
     }
 
-    #[inline(never)]
     fn arm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.duration.is_zero() {
             self.timer = Timer::Elapsed;
@@ -134,50 +140,11 @@ impl Deadline {
             self.timer = Timer::Tokio(Box::pin(tokio::time::sleep(self.duration)));
             return self.poll_slow(cx);
         }
-        let (now, due) = driver::now_and_due(self.duration);
-        self.register(now, due, cx)
-    }
-
-    fn poll_wheel(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Timer::Wheel { due, registration } = &mut self.timer else {
-            unreachable!("called for the wheel only");
+        self.timer = Timer::Wheel {
+            registration: Registration::new(self.duration, cx.waker()),
+            is_current: true,
         };
-        let (now, due) = match *due {
-            Some(due) => (driver::clock(), due),
-            None if self.duration.is_zero() => return Poll::Ready(()),
-            None => driver::now_and_due(self.duration),
-        };
-        if driver::is_due(due) {
-            return Poll::Ready(());
-        }
-        let fires_in_time = registration.due() <= due && !driver::is_due(registration.due());
-        if fires_in_time && registration.set_waker(cx.waker()) {
-            self.timer_due(due);
-            return Poll::Pending;
-        }
-        self.register(now, due, cx)
-    }
-
-    fn timer_due(&mut self, new: u64) {
-        if let Timer::Wheel { due, .. } = &mut self.timer {
-            *due = Some(new);
-        }
-    }
-
-    fn register(&mut self, now: u64, due: u64, cx: &mut Context<'_>) -> Poll<()> {
-        match Registration::new(now, due, cx.waker()) {
-            Some(registration) => {
-                self.timer = Timer::Wheel {
-                    due: Some(due),
-                    registration,
-                };
-                Poll::Pending
-            }
-            None => {
-                self.timer = Timer::Elapsed;
-                Poll::Ready(())
-            }
-        }
+        Poll::Pending
     }
 }
 

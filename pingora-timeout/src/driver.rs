@@ -1,13 +1,12 @@
 //! The process's timers: a wheel per thread, one clock, one thread that advances it. `deadline`
 //! is the only user of registrations.
 //!
-//! * A thread registers into its own shard, so its lock is contended only while the driver fires
-//!   timers of that shard or another thread drops a timer of it.
-//! * The driver sleeps until the earliest timer and not at all if there is none. Cancelling does
-//!   not tell it: it wakes for nothing, at most once, which is cheaper than talking to it.
-//! * The clock shows the last tick the driver fired, never one that has not come. It moves before
-//!   the timers fire, so "is it due" is one load: a future woken by its timer sees the clock at
-//!   or past the due tick, because waking orders the two.
+//! * A thread registers into its own shard, so its lock is contended only while the driver turns
+//!   the wheel of that shard or another thread drops a timer of it.
+//! * Registering reads no clock: the driver does, for all timers started since its last turn. So
+//!   it turns once per tick while timers are started, and a while longer lest each of them has to
+//!   wake it; then it sleeps until the earliest one, or for good if there is none.
+//! * Time counts from when the driver looks, at most a tick later: a timer is never early.
 //! * Wakers are cloned, called and dropped outside the locks: they may run anything.
 
 use std::{
@@ -26,17 +25,23 @@ use parking_lot::Mutex;
 
 use crate::{
     alarm::Alarm,
-    wheel::{Key, Wheel},
+    wheel::{Key, Status, Wheel},
 };
 
 const TICKS_PER_SECOND: u64 = 100;
 const TICK_NANOS: u32 = 10_000_000;
+/// How long the driver goes on turning after the last timer was started: one second, so that it
+/// is woken once per second at most.
+const LINGER_TICKS: u64 = TICKS_PER_SECOND;
+/// What `Shard::next` is when there are fresh timers: earlier than any tick to come.
+const AT_ONCE: u64 = 0;
 /// Threads beyond this many share shards.
 const SHARDS: usize = 64;
 /// Timers fired per locking of a shard, so that its thread waits some microseconds at most.
 const FIRED_PER_LOCK: usize = 64;
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+/// The tick of the driver's last turn: a lower bound of the time that costs one load.
 static CLOCK: AtomicU64 = AtomicU64::new(0);
 #[cfg(not(all(test, loom)))]
 static ALARM: Alarm = Alarm::new();
@@ -93,11 +98,16 @@ impl Shard {
         })
     }
 
-    // Calls the wakers of all timers due at or before `now`.
-    fn fire(&self, now: u64, fired: &mut Vec<Waker>) {
+    // Gives fresh timers their due tick and calls the wakers of those that are due.
+    fn turn(&self, fired: &mut Vec<Waker>) {
         loop {
             let mut wheel = self.wheel.lock();
-            let more = wheel.expire(now, FIRED_PER_LOCK, fired);
+            // Not before locking: what has been registered was so before now.
+            let now = START.elapsed();
+            wheel.settle(tick(now), |nanos| {
+                due_tick(now.saturating_add(Duration::from_nanos(nanos)))
+            });
+            let more = wheel.expire(tick(now), FIRED_PER_LOCK, fired);
             self.next.store(wheel.next(), Ordering::Relaxed);
             drop(wheel);
             for waker in fired.drain(..) {
@@ -115,7 +125,8 @@ impl Shard {
 /// A timer in the wheel; dropping it removes it.
 #[derive(Debug)]
 pub(crate) struct Registration {
-    due: u64,
+    /// It is not due before this tick, whatever the wheel says.
+    not_before: u64,
     key: Key,
     waker: WakerId,
     shard: u8,
@@ -131,48 +142,69 @@ struct WakerId {
 // === impl Registration ===
 
 impl Registration {
-    /// Returns a timer that wakes `waker` at tick `due`; `None` if that has come. `now` is the
-    /// current tick or an earlier one.
-    pub(crate) fn new(now: u64, due: u64, waker: &Waker) -> Option<Self> {
+    /// Returns a timer that wakes `waker` after `duration`.
+    pub(crate) fn new(duration: Duration, waker: &Waker) -> Self {
         let index = Shard::of_thread();
         let shard = &SHARD[index as usize];
         let waker = waker.clone();
         let id = WakerId::of(&waker);
         let mut wheel = shard.wheel.lock();
-        wheel.skip_to(now);
-        let inserted = wheel.insert(due, waker);
-        let rings = match &inserted {
-            Ok((_, tick)) if *tick < shard.next.load(Ordering::Relaxed) => {
-                shard.next.store(*tick, Ordering::Relaxed);
-                true
-            }
-            _ => false,
-        };
+        let (key, is_only) = wheel.start(nanos(duration), waker);
+        if is_only {
+            shard.next.store(AT_ONCE, Ordering::Relaxed);
+        }
         drop(wheel);
-        // A waker that was not inserted is dropped here.
-        let (key, tick) = inserted.ok()?;
-        if rings && ALARM.must_ring(tick) {
+        if is_only && ALARM.must_ring(AT_ONCE) {
             ring();
         }
-        Some(Self {
-            due,
+        Self {
+            not_before: earliest_due(duration),
             key,
             waker: id,
             shard: index,
-        })
+        }
     }
 
-    /// Returns the tick it is due at.
-    #[inline]
-    pub(crate) fn due(&self) -> u64 {
-        self.due
+    /// Makes the timer wake `waker`, `duration` from now. Returns `false` if it has fired.
+    pub(crate) fn restart(&mut self, duration: Duration, waker: &Waker) -> bool {
+        if WakerId::of(waker) != self.waker && !self.replace_waker(waker) {
+            return false;
+        }
+        let shard = self.shard();
+        let mut wheel = shard.wheel.lock();
+        let Some(is_only) = wheel.restart(self.key, nanos(duration)) else {
+            return false;
+        };
+        if is_only {
+            shard.next.store(AT_ONCE, Ordering::Relaxed);
+        }
+        drop(wheel);
+        if is_only && ALARM.must_ring(AT_ONCE) {
+            ring();
+        }
+        self.not_before = earliest_due(duration);
+        true
     }
 
-    /// Makes it wake `waker`; without a lock if that is the one it wakes already. Returns `false`
-    /// if it has fired.
+    /// Returns `true` if it has fired; otherwise `waker` will be woken. Takes no lock if that is
+    /// the one it wakes already and the time cannot be over.
     #[inline]
-    pub(crate) fn set_waker(&mut self, waker: &Waker) -> bool {
-        WakerId::of(waker) == self.waker || self.replace_waker(waker)
+    pub(crate) fn poll_fired(&mut self, waker: &Waker) -> bool {
+        let is_early = CLOCK.load(Ordering::Relaxed) < self.not_before;
+        !(is_early && WakerId::of(waker) == self.waker) && self.poll_fired_slow(waker)
+    }
+
+    #[inline(never)]
+    fn poll_fired_slow(&mut self, waker: &Waker) -> bool {
+        if WakerId::of(waker) != self.waker {
+            return !self.replace_waker(waker);
+        }
+        match self.shard().wheel.lock().status(self.key) {
+            Status::Gone => return true,
+            Status::Fresh => {}
+            Status::Due(due) => self.not_before = due,
+        }
+        false
     }
 
     fn replace_waker(&mut self, waker: &Waker) -> bool {
@@ -193,11 +225,8 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        // When the clock has passed it, the driver has removed it or is about to.
-        if !is_due(self.due) {
-            // Dropped outside the lock.
-            let _waker = self.shard().wheel.lock().remove(self.key);
-        }
+        // Dropped outside the lock.
+        let _waker = self.shard().wheel.lock().remove(self.key);
     }
 }
 
@@ -211,30 +240,27 @@ impl WakerId {
     }
 }
 
-/// Returns whether the clock has reached tick `due`.
-#[inline]
-pub(crate) fn is_due(due: u64) -> bool {
-    CLOCK.load(Ordering::Relaxed) >= due
+// A lower bound of the tick at which a timer started now is due: the clock may be behind.
+fn earliest_due(duration: Duration) -> u64 {
+    CLOCK.load(Ordering::Relaxed).saturating_add(tick(duration))
 }
 
-/// Returns the tick of the clock, which may be long past if no timer was due since.
-pub(crate) fn clock() -> u64 {
-    CLOCK.load(Ordering::Relaxed)
+// 584 years at most.
+fn nanos(duration: Duration) -> u64 {
+    let seconds = duration.as_secs().saturating_mul(1_000_000_000);
+    seconds.saturating_add(u64::from(duration.subsec_nanos()))
 }
 
-/// Returns the current tick and the first that comes `duration` from now or later.
-pub(crate) fn now_and_due(duration: Duration) -> (u64, u64) {
-    let now = START.elapsed();
-    let due = now.saturating_add(duration);
-    let due = due
-        .as_secs()
-        .saturating_mul(TICKS_PER_SECOND)
-        .saturating_add(u64::from(due.subsec_nanos().div_ceil(TICK_NANOS)));
-    (tick(now), due)
+// The last tick not after `time` since the start.
+fn tick(time: Duration) -> u64 {
+    let ticks = time.as_secs().saturating_mul(TICKS_PER_SECOND);
+    ticks.saturating_add(u64::from(time.subsec_nanos() / TICK_NANOS))
 }
 
-fn tick(since_start: Duration) -> u64 {
-    since_start.as_secs() * TICKS_PER_SECOND + u64::from(since_start.subsec_nanos() / TICK_NANOS)
+// The first tick not before `time` since the start.
+fn due_tick(time: Duration) -> u64 {
+    let ticks = time.as_secs().saturating_mul(TICKS_PER_SECOND);
+    ticks.saturating_add(u64::from(time.subsec_nanos().div_ceil(TICK_NANOS)))
 }
 
 // === the thread ===
@@ -299,17 +325,25 @@ fn run(epoch: u64) {
     // Partner: `pause`, whose unpark orders the store before the return from parking.
     let is_driver =
         || STATE.load(Ordering::Relaxed) == RUNNING && EPOCH.load(Ordering::Relaxed) == epoch;
+    let mut linger_until = 0;
     while is_driver() {
         ALARM.awake();
         let now = tick(START.elapsed());
         CLOCK.store(now, Ordering::Relaxed);
         for shard in shards() {
-            if shard.next.load(Ordering::Relaxed) <= now {
-                shard.fire(now, &mut fired);
+            let next = shard.next.load(Ordering::Relaxed);
+            if next == AT_ONCE {
+                linger_until = now + LINGER_TICKS;
+            }
+            if next <= now {
+                shard.turn(&mut fired);
             }
         }
         let next = earliest();
-        if next > now && ALARM.may_sleep(next, earliest) {
+        if now < linger_until {
+            // Nobody rings as long as it counts as awake.
+            park_until(now + 1);
+        } else if ALARM.may_sleep(next, earliest) {
             park_until(next);
         }
     }

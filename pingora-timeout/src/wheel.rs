@@ -1,6 +1,10 @@
 //! The timer wheel: a pure data structure in ticks, without clock, lock or thread. `driver` gives
 //! it all three.
 //!
+//! Timers start *fresh*, with the time they take, in a list of their own; the driver looks at
+//! them once per tick, reads the clock and gives them a due tick. So starting a timer reads no
+//! clock, which is half of what it would cost, and most are removed before they get this far.
+//!
 //! A due tick is a number of 64-ary digits. An entry lives on the level of the highest digit in
 //! which its due tick differs from the wheel's, in the slot that digit names, so
 //!
@@ -18,7 +22,9 @@ const SLOTS: usize = 1 << DIGIT_BITS;
 const SLOT_MASK: u64 = SLOTS as u64 - 1;
 /// Enough for every `u64`, so no due tick wraps around.
 const LEVELS: usize = u64::BITS.div_ceil(DIGIT_BITS) as usize;
-/// An empty wheel gives back a slab larger than this many entries (40 KiB).
+/// The list of fresh entries; the others are those of the slots, level by level.
+const FRESH: u16 = (LEVELS * SLOTS) as u16;
+/// An empty wheel gives back a slab larger than this many entries (48 KiB).
 const KEPT_ENTRIES: usize = 1024;
 
 /// The place of an entry plus one; zero is "none", so that an unused wheel is all zeros and
@@ -33,26 +39,40 @@ pub(crate) struct Key {
     link: Link,
 }
 
+/// How an entry stands.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// It waits for [`Wheel::settle`].
+    Fresh,
+    /// It fires at this tick.
+    Due(u64),
+    /// It fired, or was removed.
+    Gone,
+}
+
 pub(crate) struct Wheel<T> {
-    /// All entries are due at or after this tick.
+    /// All settled entries are due at or after this tick.
     elapsed: u64,
     serial: u64,
     len: usize,
     /// One bit per slot.
     occupied: [u64; LEVELS],
-    heads: [[Link; SLOTS]; LEVELS],
+    /// The first entry of each list.
+    heads: [Link; LEVELS * SLOTS + 1],
     entries: Vec<Entry<T>>,
     free: Link,
 }
 
 struct Entry<T> {
-    due: u64,
+    /// Of a fresh entry the nanoseconds it takes, of others the tick it is due at.
+    time: u64,
     /// Zero while the place is free.
     serial: u64,
-    /// The next entry of the slot, or the next free place.
+    value: Option<T>,
+    /// The next entry of the list, or the next free place.
     next: Link,
     previous: Link,
-    value: Option<T>,
+    list: u16,
 }
 
 impl<T> Wheel<T> {
@@ -62,44 +82,71 @@ impl<T> Wheel<T> {
             serial: 0,
             len: 0,
             occupied: [0; LEVELS],
-            heads: [[NONE; SLOTS]; LEVELS],
+            heads: [NONE; LEVELS * SLOTS + 1],
             entries: Vec::new(),
             free: NONE,
         }
     }
 
-    /// Adds an entry. Returns its key and the tick at which [`Wheel::expire`] must be called on
-    /// behalf of it, which is not after `due`; or the value if it is due already.
-    pub(crate) fn insert(&mut self, due: u64, value: T) -> Result<(Key, u64), T> {
-        if due <= self.elapsed {
-            return Err(value);
-        }
+    /// Adds an entry that will take `nanos`. Returns its key and whether it is the only fresh
+    /// one, so that the driver must be told.
+    pub(crate) fn start(&mut self, nanos: u64, value: T) -> (Key, bool) {
+        let is_only = self.heads[FRESH as usize] == NONE;
         self.serial += 1;
-        let entry = Entry {
-            due,
-            serial: self.serial,
+        let serial = self.serial;
+        let link = self.allocate(Entry {
+            time: nanos,
+            serial,
+            value: Some(value),
             next: NONE,
             previous: NONE,
-            value: Some(value),
-        };
-        let link = self.allocate(entry);
+            list: FRESH,
+        });
         self.len += 1;
-        let serial = self.serial;
-        Ok((Key { serial, link }, self.link_in(link)))
+        self.link_in(link, FRESH);
+        (Key { serial, link }, is_only)
     }
 
-    /// Removes an entry. Returns its value, or `None` if it fired.
+    /// Makes an entry fresh again. Returns whether it is the only fresh one; `None` if it is gone.
+    pub(crate) fn restart(&mut self, key: Key, nanos: u64) -> Option<bool> {
+        self.find(key)?;
+        self.link_out(key.link);
+        let is_only = self.heads[FRESH as usize] == NONE;
+        self.entry(key.link).time = nanos;
+        self.link_in(key.link, FRESH);
+        Some(is_only)
+    }
+
+    /// Removes an entry. Returns its value, or `None` if it is gone.
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
         self.find(key)?;
         self.link_out(key.link);
         self.release(key.link)
     }
 
-    /// Replaces the value of an entry. Returns the old one, or the new one if the entry fired.
+    /// Replaces the value of an entry. Returns the old one, or the new one if the entry is gone.
     pub(crate) fn replace(&mut self, key: Key, value: T) -> Result<T, T> {
         match self.find(key).and_then(|entry| entry.value.as_mut()) {
             Some(old) => Ok(std::mem::replace(old, value)),
             None => Err(value),
+        }
+    }
+
+    /// Gives fresh entries their due tick: what `due` makes of their nanoseconds, which is not
+    /// before tick `now`.
+    pub(crate) fn settle(&mut self, now: u64, due: impl Fn(u64) -> u64) {
+        if self.occupied == [0; LEVELS] {
+            // Nothing is in the way, and nearer entries start on lower levels.
+            self.elapsed = self.elapsed.max(now);
+        }
+        let mut link = std::mem::replace(&mut self.heads[FRESH as usize], NONE);
+        while link != NONE {
+            let elapsed = self.elapsed;
+            let entry = self.entry(link);
+            let next = entry.next;
+            entry.time = due(entry.time).max(elapsed);
+            self.link_in_slot(link);
+            link = next;
         }
     }
 
@@ -116,7 +163,7 @@ impl<T> Wheel<T> {
             self.elapsed = start;
             match level {
                 0 => {
-                    let link = self.heads[0][slot];
+                    let link = self.heads[slot];
                     self.link_out(link);
                     fired.extend(self.release(link));
                 }
@@ -127,14 +174,17 @@ impl<T> Wheel<T> {
         false
     }
 
-    /// Moves an empty wheel to tick `now`, so that new entries start on low levels.
-    pub(crate) fn skip_to(&mut self, now: u64) {
-        if self.len == 0 {
-            self.elapsed = self.elapsed.max(now);
+    /// Returns how an entry stands.
+    pub(crate) fn status(&mut self, key: Key) -> Status {
+        match self.find(key) {
+            None => Status::Gone,
+            Some(Entry { list: FRESH, .. }) => Status::Fresh,
+            Some(entry) => Status::Due(entry.time),
         }
     }
 
-    /// Returns the tick at which [`Wheel::expire`] has something to do; `u64::MAX` if empty.
+    /// Returns the tick at which [`Wheel::expire`] has something to do for settled entries;
+    /// `u64::MAX` if there are none.
     pub(crate) fn next(&self) -> u64 {
         self.first().map_or(u64::MAX, |(_, _, start)| start)
     }
@@ -167,26 +217,29 @@ impl<T> Wheel<T> {
         value
     }
 
-    // Returns the first tick of the slot.
-    fn link_in(&mut self, link: Link) -> u64 {
-        let due = self.entry(link).due;
-        let (level, slot) = self.position(due);
-        let head = std::mem::replace(&mut self.heads[level][slot], link);
-        self.occupied[level] |= 1 << slot;
+    fn link_in(&mut self, link: Link, list: u16) {
+        let head = std::mem::replace(&mut self.heads[list as usize], link);
         let entry = self.entry(link);
         entry.next = head;
         entry.previous = NONE;
+        entry.list = list;
         if head != NONE {
             self.entry(head).previous = link;
         }
-        due & !low_digits(level)
+    }
+
+    fn link_in_slot(&mut self, link: Link) {
+        let due = self.entry(link).time;
+        let (level, slot) = self.position(due);
+        self.occupied[level] |= 1 << slot;
+        self.link_in(link, (level * SLOTS + slot) as u16);
     }
 
     fn link_out(&mut self, link: Link) {
         let &mut Entry {
-            due,
             next,
             previous,
+            list,
             ..
         } = self.entry(link);
         if next != NONE {
@@ -196,23 +249,23 @@ impl<T> Wheel<T> {
             self.entry(previous).next = next;
             return;
         }
-        let (level, slot) = self.position(due);
-        self.heads[level][slot] = next;
-        if next == NONE {
-            self.occupied[level] &= !(1 << slot);
+        self.heads[list as usize] = next;
+        if next == NONE && list != FRESH {
+            self.occupied[list as usize / SLOTS] &= !(1 << (list as usize % SLOTS));
         }
     }
 
     fn cascade(&mut self, level: usize, slot: usize) {
-        let mut link = std::mem::replace(&mut self.heads[level][slot], NONE);
+        let mut link = std::mem::replace(&mut self.heads[level * SLOTS + slot], NONE);
         self.occupied[level] &= !(1 << slot);
         while link != NONE {
             let next = self.entry(link).next;
-            self.link_in(link);
+            self.link_in_slot(link);
             link = next;
         }
     }
 
+    #[inline]
     fn find(&mut self, key: Key) -> Option<&mut Entry<T>> {
         let entry = self.entries.get_mut(key.link as usize - 1)?;
         (entry.serial == key.serial).then_some(entry)
@@ -223,9 +276,8 @@ impl<T> Wheel<T> {
         &mut self.entries[link as usize - 1]
     }
 
-    // An entry keeps its position until its slot is reached: `elapsed` then still has the same
+    // Level and slot. It stays right until the slot is reached: `elapsed` then still has the same
     // higher digits and a lower one at this level.
-    #[inline]
     fn position(&self, due: u64) -> (usize, usize) {
         let differing = (self.elapsed ^ due) | SLOT_MASK;
         let level = (differing.ilog2() / DIGIT_BITS) as usize;

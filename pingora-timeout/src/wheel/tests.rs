@@ -1,4 +1,4 @@
-//! The wheel against a sorted map, over random operations.
+//! The wheel against a map, over random operations.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,21 @@ use super::*;
 #[derive(Default)]
 struct Naive {
     elapsed: u64,
+    fresh: BTreeMap<u32, u64>,
     timers: BTreeMap<u32, u64>,
 }
 
 impl Naive {
+    fn settle(&mut self) {
+        let elapsed = self.elapsed;
+        let fresh = std::mem::take(&mut self.fresh);
+        self.timers.extend(
+            fresh
+                .into_iter()
+                .map(|(id, after)| (id, elapsed.saturating_add(after))),
+        );
+    }
+
     fn expire(&mut self, to: u64) -> Vec<u32> {
         self.elapsed = self.elapsed.max(to);
         let due = |&(_, &due): &(&u32, &u64)| due <= to;
@@ -21,6 +32,22 @@ impl Naive {
         }
         fired
     }
+
+    fn status(&self, id: u32) -> Status {
+        match (self.fresh.get(&id), self.timers.get(&id)) {
+            (Some(_), _) => Status::Fresh,
+            (_, Some(&due)) => Status::Due(due),
+            _ => Status::Gone,
+        }
+    }
+
+    fn remove(&mut self, id: u32) -> bool {
+        self.fresh.remove(&id).or(self.timers.remove(&id)).is_some()
+    }
+}
+
+fn settle<T>(wheel: &mut Wheel<T>, now: u64) {
+    wheel.settle(now, |after| now.saturating_add(after));
 }
 
 fn expire(wheel: &mut Wheel<u32>, to: u64, limit: usize) -> Vec<u32> {
@@ -37,51 +64,74 @@ fn expire(wheel: &mut Wheel<u32>, to: u64, limit: usize) -> Vec<u32> {
     }
 }
 
+fn step(
+    id: u32,
+    rng: &mut fastrand::Rng,
+    wheel: &mut Wheel<u32>,
+    naive: &mut Naive,
+    keys: &mut Vec<(u32, Key)>,
+) {
+    let after = rng.u64(..) >> rng.u32(30..64);
+    match rng.u8(0..12) {
+        0..5 => {
+            let (key, is_only) = wheel.start(after, id);
+            assert_eq!(is_only, naive.fresh.is_empty());
+            naive.fresh.insert(id, after);
+            keys.push((id, key));
+        }
+        5..8 if !keys.is_empty() => {
+            let (id, key) = keys.swap_remove(rng.usize(..keys.len()));
+            assert_eq!(wheel.remove(key).is_some(), naive.remove(id));
+            assert_eq!(wheel.remove(key), None);
+        }
+        8 if !keys.is_empty() => {
+            let (id, key) = keys[rng.usize(..keys.len())];
+            assert_eq!(wheel.status(key), naive.status(id));
+            assert_eq!(
+                wheel.replace(key, id).is_ok(),
+                naive.status(id) != Status::Gone
+            );
+        }
+        9 if !keys.is_empty() => {
+            let (id, key) = keys[rng.usize(..keys.len())];
+            let there = naive.remove(id);
+            let is_only = there.then_some(naive.fresh.is_empty());
+            assert_eq!(wheel.restart(key, after), is_only);
+            if there {
+                naive.fresh.insert(id, after);
+            }
+        }
+        10 => {
+            settle(wheel, naive.elapsed);
+            naive.settle();
+        }
+        _ => {
+            let to = match rng.bool() {
+                true => naive.elapsed + (rng.u64(..) >> rng.u32(40..64)),
+                false => wheel.next().min(naive.elapsed + 100_000),
+            };
+            let limit = rng.usize(1..5);
+            assert_eq!(expire(wheel, to, limit), naive.expire(to));
+        }
+    }
+}
+
 #[test]
 fn agrees_with_the_naive_twin() {
     for seed in 0..60 {
         let mut rng = fastrand::Rng::with_seed(seed);
         let (mut wheel, mut naive) = (Wheel::new(), Naive::default());
-        let mut keys: Vec<(u32, Key)> = Vec::new();
-        for id in 0..3000u32 {
-            match rng.u8(0..10) {
-                0..5 => {
-                    let due = naive.elapsed + (rng.u64(..) >> rng.u32(30..64));
-                    match wheel.insert(due, id) {
-                        Ok((key, wake)) => {
-                            assert!(wake <= due && wheel.next() <= wake);
-                            naive.timers.insert(id, due);
-                            keys.push((id, key));
-                        }
-                        Err(value) => assert!(value == id && due <= naive.elapsed),
-                    }
-                }
-                5..8 if !keys.is_empty() => {
-                    let (id, key) = keys.swap_remove(rng.usize(..keys.len()));
-                    let expected = naive.timers.remove(&id).map(|_| id);
-                    assert_eq!(wheel.remove(key), expected);
-                    assert_eq!(wheel.remove(key), None);
-                }
-                8 if !keys.is_empty() => {
-                    let (id, key) = keys[rng.usize(..keys.len())];
-                    let present = naive.timers.contains_key(&id);
-                    assert_eq!(wheel.replace(key, id).is_ok(), present);
-                }
-                _ => {
-                    let to = match rng.bool() {
-                        true => naive.elapsed + (rng.u64(..) >> rng.u32(40..64)),
-                        false => wheel.next().min(naive.elapsed + 100_000),
-                    };
-                    let limit = rng.usize(1..5);
-                    assert_eq!(expire(&mut wheel, to, limit), naive.expire(to));
-                }
-            }
+        let mut keys = Vec::new();
+        for id in 0..3000 {
+            step(id, &mut rng, &mut wheel, &mut naive, &mut keys);
             let earliest = naive.timers.values().min();
-            assert!(earliest.is_none_or(|&due| naive.elapsed < due && wheel.next() <= due));
-            assert_eq!(wheel.len, naive.timers.len());
+            assert!(earliest.is_none_or(|&due| wheel.next() <= due));
+            assert_eq!(wheel.len, naive.timers.len() + naive.fresh.len());
         }
+        settle(&mut wheel, naive.elapsed);
+        naive.settle();
         assert_eq!(expire(&mut wheel, u64::MAX, 7), naive.expire(u64::MAX));
-        assert_eq!(wheel.next(), u64::MAX);
+        assert_eq!((wheel.next(), wheel.len), (u64::MAX, 0));
         assert!(wheel.entries.is_empty() || wheel.entries.capacity() <= KEPT_ENTRIES);
     }
 }
@@ -101,47 +151,54 @@ fn edges_of_digits() {
         u64::MAX,
     ] {
         let mut wheel = Wheel::new();
-        let (key, _) = wheel.insert(due, 0).unwrap();
+        let (key, _) = wheel.start(due, 0);
+        settle(&mut wheel, 0);
+        assert_eq!(wheel.status(key), Status::Due(due));
         assert!(expire(&mut wheel, due - 1, 1).is_empty());
         assert_eq!(expire(&mut wheel, due, 1), [0], "due {due}");
-        assert_eq!(wheel.remove(key), None);
-        assert_eq!(wheel.insert(due, 1), Err(1));
+        assert_eq!((wheel.status(key), wheel.remove(key)), (Status::Gone, None));
+        // already due when it is settled
+        wheel.start(0, 1);
+        settle(&mut wheel, 0);
+        assert_eq!(expire(&mut wheel, due, 1), [1]);
     }
 }
 
 #[test]
 fn a_freed_place_is_used_again_and_old_keys_find_nothing() {
     let mut wheel = Wheel::new();
-    let (first, _) = wheel.insert(100, 'a').unwrap();
+    let (first, _) = wheel.start(100, 'a');
     assert_eq!(wheel.remove(first), Some('a'));
     for _ in 0..10_000 {
-        let (key, _) = wheel.insert(5000, 'b').unwrap();
+        let (key, _) = wheel.start(5000, 'b');
         assert_eq!(key.link, first.link);
-        assert_eq!(wheel.remove(first), None);
+        assert_eq!((wheel.remove(first), wheel.restart(first, 1)), (None, None));
         assert_eq!(wheel.replace(first, 'c'), Err('c'));
         assert_eq!(wheel.remove(key), Some('b'));
     }
     assert_eq!(wheel.entries.len(), 1);
 
-    let keys: Vec<Key> = (0..=KEPT_ENTRIES)
-        .map(|_| wheel.insert(7, 'd').unwrap().0)
-        .collect();
+    let keys: Vec<Key> = (0..=KEPT_ENTRIES).map(|_| wheel.start(7, 'd').0).collect();
     for key in keys {
         assert_eq!(wheel.remove(key), Some('d'));
     }
     assert_eq!(wheel.entries.capacity(), 0, "a large slab is given back");
-    let (key, _) = wheel.insert(7, 'e').unwrap();
+    let (key, _) = wheel.start(7, 'e');
     assert_eq!(wheel.remove(first), None);
     assert_eq!(wheel.remove(key), Some('e'));
 }
 
 #[test]
-fn only_an_empty_wheel_skips() {
+fn fresh_entries_neither_fire_nor_keep_a_wheel_from_skipping() {
     let mut wheel = Wheel::new();
-    wheel.skip_to(1000);
-    let (_, wake) = wheel.insert(1001, 0).unwrap();
-    assert_eq!(wake, 1001);
-    wheel.skip_to(2000);
-    assert_eq!(wheel.next(), 1001);
-    assert_eq!(wheel.insert(1000, 1), Err(1));
+    wheel.start(1, 0);
+    assert_eq!(wheel.next(), u64::MAX);
+    assert!(expire(&mut wheel, 1000, 1).is_empty());
+    settle(&mut wheel, 5000);
+    assert_eq!(wheel.next(), 5001, "on the lowest level");
+    // an entry in the way
+    wheel.start(1, 1);
+    settle(&mut wheel, 6000);
+    assert_eq!(wheel.next(), 5001);
+    assert_eq!(expire(&mut wheel, 6001, 9), [0, 1]);
 }
