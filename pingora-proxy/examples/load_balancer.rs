@@ -1,0 +1,200 @@
+//! A load balancer: round robin over backends that health checks find alive.
+//!
+//! `cargo run --release --example load_balancer`
+//!
+//! Without arguments it balances over three small backends in this process, and a dead one that
+//! health checks keep out. Paste the line it prints a few times: the backends take turns.
+//!
+//! `--backend HOST:PORT` (repeatable) and `--listen ADDR` (repeatable) make it a real one,
+//! `-c conf.yaml` configures the server, `-t` checks all that, `--help` has the rest.
+//!
+//! Stop a backend while requests are coming in: none of them fails. Health checks take up to a
+//! second to notice; until then, requests that meet the dead backend are tried at another one.
+
+use std::io::{self, Write};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use clap::Parser;
+use pingora_core::prelude::*;
+use pingora_core::protocols::l4::socket;
+use pingora_core::server::ShutdownWatch;
+use pingora_core::services::background::BackgroundService;
+use pingora_load_balancing::Backend;
+use pingora_load_balancing::health_check::HealthObserve;
+use pingora_load_balancing::prelude::*;
+use pingora_proxy::prelude::*;
+use tokio::sync::watch;
+
+mod demo;
+
+/// Where nothing listens: the dead backend of the demo.
+const DEAD: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
+
+/// A load balancer. Without backends, it brings three of its own and a dead one
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    /// A server to send requests to; may be repeated
+    #[arg(long = "backend", value_name = "HOST:PORT")]
+    backends: Vec<String>,
+
+    /// An address to listen on; may be repeated
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6188")]
+    listen: Vec<String>,
+
+    #[command(flatten)]
+    server: Opt,
+}
+
+struct Balancer(Arc<LoadBalancer<RoundRobin>>);
+
+/// What is known about one request.
+#[derive(Default)]
+struct Tried {
+    failed: Vec<socket::SocketAddr>,
+}
+
+#[async_trait]
+impl ProxyHttp for Balancer {
+    type CTX = Tried;
+
+    fn new_ctx(&self) -> Tried {
+        Tried::default()
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, tried: &mut Tried) -> Result<Box<HttpPeer>> {
+        let untried = |b: &Backend, healthy| healthy && !tried.failed.contains(&b.addr);
+        let Some(backend) = self.0.select_with(b"", 256, untried) else {
+            return Error::e_explain(HTTPStatus(503), "no healthy backend left to try");
+        };
+        let mut peer = HttpPeer::new(backend, false, String::new());
+        peer.options.connection_timeout = Some(Duration::from_secs(1));
+        Ok(Box::new(peer))
+    }
+
+    /// Nothing was sent: any request may go to another backend.
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        peer: &HttpPeer,
+        tried: &mut Tried,
+        mut e: Box<Error>,
+    ) -> Box<Error> {
+        tried.failed.push(peer._address.clone());
+        e.set_retry(true);
+        e
+    }
+
+    /// A backend died with the request in hand: one that only asks may be asked again elsewhere.
+    /// (The proxy itself makes sure that nothing of a response was passed on before.)
+    fn error_while_proxy(
+        &self,
+        peer: &HttpPeer,
+        session: &mut Session,
+        e: Box<Error>,
+        tried: &mut Tried,
+        client_reused: bool,
+    ) -> Box<Error> {
+        let mut e = e.more_context(format!("peer: {peer}"));
+        let safe = session.req_header().method.is_safe() && !session.retry_buffer_truncated();
+        e.set_retry(safe && *e.esource() == ErrorSource::Upstream);
+        // A kept connection that was closed says little about the backend, a new one does.
+        if !client_reused {
+            tried.failed.push(peer._address.clone());
+        }
+        e
+    }
+}
+
+/// Prints what the health checks find out.
+struct Report;
+
+#[async_trait]
+impl HealthObserve for Report {
+    async fn observe(&self, backend: &Backend, healthy: bool) {
+        say(&format!(
+            "backend {} is {}",
+            backend.addr,
+            if healthy { "up" } else { "down" }
+        ));
+    }
+}
+
+/// Prints a line to paste once the proxy listens.
+struct Hint(watch::Receiver<Vec<String>>);
+
+#[async_trait]
+impl BackgroundService for Hint {
+    async fn start(&self, _shutdown: ShutdownWatch) {
+        let mut addresses = self.0.clone();
+        if let Ok(bound) = addresses.wait_for(|bound| !bound.is_empty()).await {
+            say(&format!("try it: curl http://{}/", bound[0]));
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let Err(e) = run(Args::parse());
+    eprintln!("{e}");
+    ExitCode::FAILURE
+}
+
+fn run(args: Args) -> Result<std::convert::Infallible, String> {
+    let backends = resolve(&args.backends)?;
+    let mut server = Server::new(args.server).map_err(|e| e.to_string())?;
+    server.bootstrap();
+    let backends = match backends.is_empty() {
+        true => add_demo_backends(&mut server).map_err(|e| e.to_string())?,
+        false => backends,
+    };
+
+    let mut balancer = LoadBalancer::try_from_iter(backends).map_err(|e| e.to_string())?;
+    let mut check = TcpHealthCheck::new();
+    check.health_changed_callback = Some(Box::new(Report));
+    balancer.set_health_check(check);
+    balancer.health_check_frequency = Some(Duration::from_secs(1));
+    balancer.parallel_health_check = true;
+    let checks = background_service("health checks", balancer);
+
+    let mut proxy = http_proxy_service(&server.configuration, Balancer(checks.task()));
+    for address in &args.listen {
+        proxy.add_tcp(address);
+    }
+    server.add_service(background_service("hint", Hint(proxy.address_watch())));
+    // Listen once it is known which backends are alive.
+    let checked = server.add_service(checks);
+    server.add_service(proxy).add_dependency(checked);
+    server.run_forever()
+}
+
+/// Returns the addresses of the backends on the command line; a name may have several.
+fn resolve(backends: &[String]) -> Result<Vec<SocketAddr>, String> {
+    let mut addresses = Vec::new();
+    for backend in backends {
+        let found = backend
+            .to_socket_addrs()
+            .map_err(|e| format!("--backend {backend:?}: expected HOST:PORT: {e}"))?;
+        addresses.extend(found);
+    }
+    Ok(addresses)
+}
+
+/// Adds three backends to the server; returns their addresses and one where nothing listens.
+fn add_demo_backends(server: &mut Server) -> Result<Vec<SocketAddr>> {
+    let mut addresses = vec![DEAD];
+    for name in ["backend 1", "backend 2", "backend 3"] {
+        let (service, address) = demo::backend(name)?;
+        server.add_service(service);
+        addresses.push(address);
+    }
+    Ok(addresses)
+}
+
+/// Prints a line; nobody may be reading.
+fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
