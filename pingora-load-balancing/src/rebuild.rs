@@ -216,7 +216,7 @@ impl<S: BackendSelection> Slot<S> {
     }
 
     /// Returns whether something waits; if not, the worker that asks is idle from now on.
-    fn more(&self) -> bool {
+    pub(crate) fn more(&self) -> bool {
         let mut queue = self.queue();
         let more = queue.waiting.is_some();
         if !more {

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use super::*;
 use crate::discovery::Static;
 use crate::selection::{Consistent, RoundRobin};
-use crate::testing::{Scripted, backend, set};
+use crate::testing::{Scripted, Verdicts, backend, set};
 
 /// Selects the first backend of its set; building waits for the test if told to.
 struct First(Option<Backend>);
@@ -190,6 +190,45 @@ async fn rebuilds_run_behind_and_coalesce() {
     assert!(group.selectors_ready_for(4));
     assert_eq!(group.select(0, b"", 8), Some(backend(4)));
     assert_eq!(group.selector_last_update_timing(0).unwrap().generation, 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_left_serves_until_the_rebuild_if_healthy() {
+    for healthy in [true, false] {
+        let verdicts = Verdicts::default();
+        let (mut group, stage) = directed(Scripted::default().then(&[1]).then(&[2]));
+        group.set_health_check(Box::new(verdicts.clone()));
+        stage.succeed();
+        group.update().await.unwrap();
+        verdicts.fail(if healthy { &[] } else { &[1] });
+        for _ in 0..2 {
+            group.backends().run_health_check(true).await;
+        }
+        group.update().await.unwrap();
+        assert_eq!(group.select(0, b"", 8), healthy.then(|| backend(1)));
+        assert!(!group.backends().ready(&backend(1)), "it is not in the set");
+        stage.succeed();
+        settled(&group, 2).await;
+        assert_eq!(group.select(0, b"", 8), Some(backend(2)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_group_is_left_alone() {
+    let (group, stage) = directed(Scripted::default().then(&[1]).then(&[2]).then(&[3]));
+    stage.succeed();
+    group.update().await.unwrap();
+    stage.begun();
+    group.update().await.unwrap();
+    stage.begun();
+    group.update().await.unwrap();
+    let slot = group.selectors[0].clone();
+    drop(group);
+    stage.succeed();
+    slot.settled(2).await;
+    // Neither is the build in progress used, nor does the one that waited begin.
+    assert_eq!(slot.generation(), 1);
+    assert!(!slot.more() && stage.nothing_begun());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
