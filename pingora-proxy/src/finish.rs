@@ -26,7 +26,8 @@ where
         let (error, reusable) = match outcome {
             Outcome::Answered | Outcome::Proxied => (None, true),
             Outcome::Failed { error, tries } => {
-                let reusable = self.answer(&mut session, &mut ctx, &error, tries).await;
+                let answer = self.answer(&mut session, &mut ctx, &error, tries);
+                let reusable = Box::pin(answer).await;
                 (Some(error), reusable)
             }
         };

@@ -31,6 +31,11 @@ pub use self::phases::{FailToProxy, ProxyHttp, ProxyWarnLogContext};
 pub use self::proxy::HttpProxy;
 pub use self::session::Session;
 
+/// The state of an exchange, for fuzzing.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use self::exchange::fuzzing;
+
 /// What most proxies import: `use pingora_proxy::prelude::*`.
 pub mod prelude {
     pub use crate::{ProxyHttp, ProxyWarnLogContext, Session, http_proxy, http_proxy_service};

@@ -14,6 +14,7 @@ use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 use pingora_core::server::configuration::ServerConf;
+use pingora_error::{Error, ErrorType::HTTPStatus};
 
 use crate::builder::ProcessCustomSession;
 use crate::{ProxyHttp, Session};
@@ -105,13 +106,13 @@ where
             }
             Err(e) => {
                 debug!("request refused: {e}");
-                downstream.refuse_request(&e).await;
+                Box::pin(downstream.refuse_request(&e)).await;
                 return None;
             }
         }
         if self.refuses_method(&downstream) {
-            let _ = downstream.respond_error(405).await;
-            let _ = downstream.finish().await;
+            let refused = Error::new_down(HTTPStatus(405));
+            Box::pin(downstream.refuse_request(&refused)).await;
             return None;
         }
         if *shutdown.borrow() {
@@ -164,5 +165,37 @@ where
     ) -> Option<Stream> {
         let on_custom = self.on_custom.clone()?;
         on_custom(self, stream, shutdown).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pingora_core::upstreams::peer::HttpPeer;
+    use pingora_error::Result;
+
+    use super::*;
+
+    struct Default;
+
+    #[async_trait]
+    impl ProxyHttp for Default {
+        type CTX = ();
+
+        fn new_ctx(&self) {}
+
+        async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
+            Ok(Box::new(HttpPeer::new("127.0.0.1:1", false, String::new())))
+        }
+    }
+
+    /// Each request allocates its future: what is rare must not make it large.
+    #[test]
+    fn the_future_of_a_request_is_small() {
+        let proxy = HttpProxy::new(Default, Arc::new(ServerConf::default()));
+        let (stream, _client) = tokio::io::duplex(1);
+        let (_stop, shutdown) = tokio::sync::watch::channel(false);
+        let future = proxy.serve(ServerSession::new_http1(Box::new(stream)), &shutdown);
+        let size = size_of_val(&future);
+        assert!(size <= 2048, "{size} bytes");
     }
 }

@@ -1,7 +1,5 @@
 //! A request's walk through the phases, up to the response.
 
-use std::future::Future;
-
 use log::{debug, warn};
 use pingora_core::connectors::http::custom;
 use pingora_core::protocols::UniqueID;
@@ -117,25 +115,22 @@ where
         }
     }
 
-    /// Boxed where it is large, so that a request that needs no upstream does not pay for it.
-    fn exchange<'a>(
-        &'a self,
-        upstream: &'a mut HttpSession<C::Session>,
+    async fn exchange(
+        &self,
+        upstream: &mut HttpSession<C::Session>,
         reused: bool,
-        peer: &'a HttpPeer,
-        session: &'a mut Session,
-        ctx: &'a mut SV::CTX,
-    ) -> impl Future<Output = Result<()>> + Send + 'a {
-        async move {
-            let HttpSession::H1(upstream) = upstream else {
-                return Error::e_explain(InternalError, "no leg for this upstream protocol");
-            };
-            debug!("connected to {peer}, reused: {reused}");
-            let fd = upstream.id();
-            self.inner
-                .connected_to_upstream(session, reused, peer, fd, Some(upstream.digest()), ctx)
-                .await?;
-            Exchange::new(&self.inner, session, ctx, H1Leg::new(upstream)).run(peer).await
-        }
+        peer: &HttpPeer,
+        session: &mut Session,
+        ctx: &mut SV::CTX,
+    ) -> Result<()> {
+        let HttpSession::H1(upstream) = upstream else {
+            return Error::e_explain(InternalError, "no leg for this upstream protocol");
+        };
+        debug!("connected to {peer}, reused: {reused}");
+        let fd = upstream.id();
+        self.inner
+            .connected_to_upstream(session, reused, peer, fd, Some(upstream.digest()), ctx)
+            .await?;
+        Exchange::new(&self.inner, session, ctx, H1Leg::new(upstream)).run(peer).await
     }
 }

@@ -76,7 +76,8 @@ impl TransportConnector {
     ) -> Result<(Stream, bool)> {
         match self.reused_stream(peer).await {
             Some(stream) => Ok((stream, true)),
-            None => Ok((self.new_stream(peer).await?, false)),
+            // Boxed: connecting is rare, and its future is many times larger than the rest.
+            None => Ok((Box::pin(self.new_stream(peer)).await?, false)),
         }
     }
 

@@ -12,6 +12,8 @@
 
 mod duplex;
 mod filter;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod h1;
 mod leg;
 mod state;

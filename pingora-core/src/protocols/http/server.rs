@@ -268,7 +268,9 @@ impl Session {
     pub async fn finish(self) -> Result<Option<ReusableHttpStream>> {
         match self {
             Session::H1(mut session) => {
-                if let Err(e) = session.finish_body().await {
+                if session.needs_end()
+                    && let Err(e) = session.finish_body().await
+                {
                     debug!("the response could not be ended: {e}");
                     session.shutdown().await;
                     return Err(e);

@@ -22,11 +22,6 @@ mod wire;
 
 pub(crate) use self::wire::poll_first_bytes;
 
-/// The pure parts, for fuzzing.
 #[cfg(fuzzing)]
 #[doc(hidden)]
-pub mod fuzzing {
-    pub use super::body::{BodyDecoder, Decoded};
-    pub use super::framing::{BodyLength, request_framing, response_framing};
-    pub use super::head::{HeadError, parse_request, parse_response};
-}
+pub mod fuzzing;

@@ -54,6 +54,15 @@ use crate::upstreams::peer::Peer;
 /// # })
 /// ```
 pub struct HttpSession {
+    /// Boxed: a session moves through many hands.
+    state: Box<State>,
+    /// How long the server may take for the next bytes; `None`: without limit.
+    pub read_timeout: Option<Duration>,
+    /// How long the server may take no bytes; `None`: without limit.
+    pub write_timeout: Option<Duration>,
+}
+
+struct State {
     wire: Wire,
     limits: HttpLimits,
     req: Option<Box<RequestHeader>>,
@@ -72,10 +81,6 @@ pub struct HttpSession {
     upgraded: bool,
     allow_invalid_content_length: bool,
     last_body: Bytes,
-    /// How long the server may take for the next bytes; `None`: without limit.
-    pub read_timeout: Option<Duration>,
-    /// How long the server may take no bytes; `None`: without limit.
-    pub write_timeout: Option<Duration>,
     read_timer: Option<Deadline>,
     write_timer: Option<Deadline>,
     digest: OnceCell<Digest>,
@@ -84,7 +89,7 @@ pub struct HttpSession {
 impl HttpSession {
     /// Returns a session that has sent nothing yet, without timeouts.
     pub fn new(stream: Stream) -> Self {
-        HttpSession {
+        let state = State {
             wire: Wire::new(stream),
             limits: HttpLimits::default(),
             req: None,
@@ -99,12 +104,11 @@ impl HttpSession {
             upgraded: false,
             allow_invalid_content_length: false,
             last_body: Bytes::new(),
-            read_timeout: None,
-            write_timeout: None,
             read_timer: None,
             write_timer: None,
             digest: OnceCell::new(),
-        }
+        };
+        HttpSession { state: Box::new(state), read_timeout: None, write_timeout: None }
     }
 
     /// Returns a session with the timeouts and tolerances of `peer`.
@@ -113,19 +117,19 @@ impl HttpSession {
         if let Some(options) = peer.get_peer_options() {
             session.read_timeout = options.read_timeout;
             session.write_timeout = options.write_timeout;
-            session.allow_invalid_content_length = options.allow_h1_response_invalid_content_length;
+            session.state.allow_invalid_content_length = options.allow_h1_response_invalid_content_length;
         }
         session
     }
 
     /// Sets whether a `Content-Length` that is no length is ignored instead of refused.
     pub fn set_allow_h1_response_invalid_content_length(&mut self, allow: bool) {
-        self.allow_invalid_content_length = allow;
+        self.state.allow_invalid_content_length = allow;
     }
 
     /// Sets the bounds the server is held to.
     pub fn set_limits(&mut self, limits: HttpLimits) {
-        self.limits = limits;
+        self.state.limits = limits;
     }
 
     /// Sends a request head; returns its length in bytes.
@@ -137,13 +141,13 @@ impl HttpSession {
 
     /// Queues a request head; returns its length in bytes. Nothing is sent yet.
     pub fn queue_request_header(&mut self, req: Box<RequestHeader>) -> usize {
-        let before = self.wire.output.len();
-        let out = self.wire.output.control();
+        let before = self.state.wire.output.len();
+        let out = self.state.wire.output.control();
         out.reserve(512);
         put_request_head(&req, out);
-        self.encoder.start(request_body_length(&req));
-        self.req = Some(req);
-        self.wire.output.len() - before
+        self.state.encoder.start(request_body_length(&req));
+        self.state.req = Some(req);
+        self.state.wire.output.len() - before
     }
 
     /// Sends a piece of the request body; returns how many bytes the framing took.
@@ -155,12 +159,12 @@ impl HttpSession {
 
     /// Queues a piece of the request body; `None` when the request has no body, or it has ended.
     pub fn queue_body(&mut self, data: Bytes) -> Result<Option<usize>> {
-        if self.encoder.is_done() {
+        if self.state.encoder.is_done() {
             return Ok(None);
         }
         // A server that is still being sent the request need not answer yet.
-        self.read_timer = None;
-        self.encoder.write(data, &mut self.wire.output).map(Some).map_err(Error::into_up)
+        self.state.read_timer = None;
+        self.state.encoder.write(data, &mut self.state.wire.output).map(Some).map_err(Error::into_up)
     }
 
     /// Ends the request body; returns its length.
@@ -168,37 +172,37 @@ impl HttpSession {
         let ended = self.queue_finish();
         self.flush().await?;
         ended?;
-        Ok(Some(self.encoder.bytes()))
+        Ok(Some(self.state.encoder.bytes()))
     }
 
     /// Queues the end of the request body.
     ///
     /// An error when the body is shorter than its `Content-Length`: the connection is lost then.
     pub fn queue_finish(&mut self) -> Result<()> {
-        self.encoder.finish(None, &mut self.wire.output).map_err(|e| {
-            self.broken = true;
+        self.state.encoder.finish(None, &mut self.state.wire.output).map_err(|e| {
+            self.state.broken = true;
             e.into_up()
         })
     }
 
     /// Closes our side of a tunnel once everything queued was sent.
     pub fn queue_shutdown(&mut self) {
-        self.wire.queue_shutdown();
+        self.state.wire.queue_shutdown();
     }
 
     /// Polls until everything queued was handed to the system. Cancel-safe.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        if !self.wire.needs_flush() {
+        if !self.state.wire.needs_flush() {
             return Poll::Ready(Ok(()));
         }
-        let before = self.wire.output.len();
-        match self.wire.poll_flush(cx) {
+        let before = self.state.wire.output.len();
+        match self.state.wire.poll_flush(cx) {
             Poll::Ready(Ok(())) => {
-                self.write_timer = None;
+                self.state.write_timer = None;
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(e)) => {
-                self.broken = true;
+                self.state.broken = true;
                 let etype = match e.kind() {
                     std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset => {
                         ConnectionClosed
@@ -213,60 +217,60 @@ impl HttpSession {
 
     /// Returns whether as much is queued as should be before it is sent.
     pub fn wants_flush(&self) -> bool {
-        self.wire.output.len() >= OUTPUT_HIGH_WATER
+        self.state.wire.output.len() >= OUTPUT_HIGH_WATER
     }
 
     /// Returns the number of bytes queued and not sent.
     pub fn queued_bytes(&self) -> usize {
-        self.wire.output.len()
+        self.state.wire.output.len()
     }
 
     /// Drops what is queued: the server does not want it, and the connection is lost.
     pub fn abandon_request(&mut self) {
-        self.wire.output.clear();
-        self.broken = true;
+        self.state.wire.output.clear();
+        self.state.broken = true;
     }
 
     /// Treats the rest of the request as raw bytes when a 101 was read.
     pub fn maybe_upgrade_body_writer(&mut self) {
         if self.was_upgraded() {
-            self.encoder.upgrade();
+            self.state.encoder.upgrade();
         }
     }
 
     /// Returns whether the request asks to change the protocol.
     pub fn is_upgrade_req(&self) -> bool {
-        self.req.as_ref().is_some_and(|req| is_upgrade_req(req))
+        self.state.req.as_ref().is_some_and(|req| is_upgrade_req(req))
     }
 
     /// Returns whether a 101 has turned the connection into a tunnel.
     pub fn was_upgraded(&self) -> bool {
-        self.upgraded
+        self.state.upgraded
     }
 
     /// Returns the number of request body bytes sent, framing not counted.
     pub fn body_bytes_sent(&self) -> usize {
-        self.encoder.bytes()
+        self.state.encoder.bytes()
     }
 
     /// Returns the number of response body bytes read, framing not counted.
     pub fn body_bytes_received(&self) -> usize {
-        self.decoder.bytes()
+        self.state.decoder.bytes()
     }
 
     /// Returns the response head, once read.
     pub fn resp_header(&self) -> Option<&ResponseHeader> {
-        self.resp.as_deref()
+        self.state.resp.as_deref()
     }
 
     /// Returns the status of the response, once read.
     pub fn get_status(&self) -> Option<StatusCode> {
-        self.resp.as_ref().map(|resp| resp.status())
+        self.state.resp.as_ref().map(|resp| resp.status())
     }
 
     /// Returns the first value of a response header.
     pub fn get_header(&self, name: impl AsHeaderName) -> Option<&HeaderValue> {
-        self.resp.as_ref()?.headers.get(name)
+        self.state.resp.as_ref()?.headers.get(name)
     }
 
     /// Returns the first value of a response header, empty when it is absent.
@@ -276,18 +280,18 @@ impl HttpSession {
 
     /// Returns the response head as it was received.
     pub fn get_headers_raw_bytes(&self) -> Bytes {
-        self.resp.as_ref().and_then(|resp| resp.received_head().cloned()).unwrap_or_default()
+        self.state.resp.as_ref().and_then(|resp| resp.received_head().cloned()).unwrap_or_default()
     }
 
     /// Returns the facts of the connection.
     pub fn digest(&self) -> &Digest {
-        self.digest.get_or_init(|| digest_of(&self.wire.stream))
+        self.state.digest.get_or_init(|| digest_of(&self.state.wire.stream))
     }
 
     /// Returns the facts of the connection, to change.
     pub fn digest_mut(&mut self) -> &mut Digest {
         self.digest();
-        self.digest.get_mut().expect("initialised by digest()")
+        self.state.digest.get_mut().expect("initialised by digest()")
     }
 
     /// Returns the address of the server.
@@ -302,30 +306,30 @@ impl HttpSession {
 
     /// Returns the connection.
     pub fn stream(&self) -> &Stream {
-        &self.wire.stream
+        &self.state.wire.stream
     }
 
     /// Returns the connection; what was received and not consumed is lost.
     pub fn into_inner(self) -> Stream {
-        self.wire.stream
+        self.state.wire.stream
     }
 
     /// Closes the connection; errors are ignored.
     pub async fn shutdown(&mut self) {
-        self.broken = true;
-        self.wire.stream.shutdown().await;
+        self.state.broken = true;
+        self.state.wire.stream.shutdown().await;
     }
 
     /// Gives up keep-alive when the server does not offer it; harmless to call again.
     pub fn respect_keepalive(&mut self) {
-        if !self.server_keepalive {
-            self.broken = true;
+        if !self.state.server_keepalive {
+            self.state.broken = true;
         }
     }
 
     /// Returns whether the connection can carry another request once this response was read.
     pub fn will_keepalive(&self) -> bool {
-        self.server_keepalive && !self.broken && !self.upgraded
+        self.state.server_keepalive && !self.state.broken && !self.state.upgraded
     }
 
     /// Ends the exchange; returns the connection when it can carry another request.
@@ -334,16 +338,16 @@ impl HttpSession {
     /// it would be read as the answer to somebody else's request.
     pub async fn reuse(mut self) -> Option<Stream> {
         let clean = self.will_keepalive()
-            && self.in_body
-            && self.encoder.is_done()
-            && self.decoder.is_done()
-            && self.wire.input.buf.is_empty()
-            && self.wire.output.is_empty()
-            && !self.wire.input.eof;
+            && self.state.in_body
+            && self.state.encoder.is_done()
+            && self.state.decoder.is_done()
+            && self.state.wire.input.buf.is_empty()
+            && self.state.wire.output.is_empty()
+            && !self.state.wire.input.eof;
         if clean {
-            return Some(self.wire.stream);
+            return Some(self.state.wire.stream);
         }
-        self.wire.stream.shutdown().await;
+        self.state.wire.stream.shutdown().await;
         None
     }
 
@@ -355,14 +359,14 @@ impl HttpSession {
         let Some(limit) = self.write_timeout else {
             return Poll::Pending;
         };
-        if self.wire.output.len() < before || self.write_timer.is_none() {
-            self.write_timer = Some(Deadline::new(limit));
+        if self.state.wire.output.len() < before || self.state.write_timer.is_none() {
+            self.state.write_timer = Some(Deadline::new(limit));
         }
-        let timer = self.write_timer.as_mut().expect("set above");
+        let timer = self.state.write_timer.as_mut().expect("set above");
         match timer.poll_elapsed(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(()) => {
-                self.broken = true;
+                self.state.broken = true;
                 Poll::Ready(
                     Error::e_explain(WriteTimedout, "server takes no bytes")
                         .map_err(Error::into_up),
@@ -372,13 +376,13 @@ impl HttpSession {
     }
 
     fn method(&self) -> &Method {
-        self.req.as_ref().map_or(&Method::GET, |req| req.method())
+        self.state.req.as_ref().map_or(&Method::GET, |req| req.method())
     }
 }
 
 impl UniqueID for HttpSession {
     fn id(&self) -> UniqueIDType {
-        self.wire.stream.id()
+        self.state.wire.stream.id()
     }
 }
 

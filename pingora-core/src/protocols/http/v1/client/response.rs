@@ -35,7 +35,7 @@ impl HttpSession {
     /// Reads the next response head and returns a copy of it.
     pub async fn read_resp_header_parts(&mut self) -> Result<Box<ResponseHeader>> {
         self.read_response().await?;
-        Ok(self.resp.clone().expect("read_response sets the head"))
+        Ok(self.state.resp.clone().expect("read_response sets the head"))
     }
 
     /// Reads the next piece of the response body; `None` at its end. Cancel-safe.
@@ -47,8 +47,8 @@ impl HttpSession {
     pub async fn read_body_ref(&mut self) -> Result<Option<&[u8]>> {
         match self.read_body_bytes().await? {
             Some(data) => {
-                self.last_body = data;
-                Ok(Some(&self.last_body))
+                self.state.last_body = data;
+                Ok(Some(&self.state.last_body))
             }
             None => Ok(None),
         }
@@ -56,14 +56,14 @@ impl HttpSession {
 
     /// Returns whether the whole response body was read.
     pub fn is_body_done(&mut self) -> bool {
-        self.decoder.is_done()
+        self.state.decoder.is_done()
     }
 
     /// Reads the next piece of the response: heads, body, trailers, end. Cancel-safe.
     pub async fn read_response_task(&mut self) -> Result<HttpTask> {
         let task = poll_fn(|cx| self.poll_read_task(cx)).await?;
         if let HttpTask::Header(head, _) = &task {
-            self.resp = Some(head.clone());
+            self.state.resp = Some(head.clone());
         }
         Ok(task)
     }
@@ -73,20 +73,20 @@ impl HttpSession {
     /// The same as [`read_response_task`](Self::read_response_task), but the head moves into the
     /// task: [`resp_header`](Self::resp_header) is `None` afterwards.
     pub fn poll_read_task(&mut self, cx: &mut Context<'_>) -> Poll<Result<HttpTask>> {
-        if !self.in_body {
+        if !self.state.in_body {
             ready!(self.poll_read_response(cx))?;
-            let head = self.resp.take().expect("poll_read_response sets the head");
-            let end = self.in_body && !self.upgraded && self.decoder.is_done();
+            let head = self.state.resp.take().expect("poll_read_response sets the head");
+            let end = self.state.in_body && !self.state.upgraded && self.state.decoder.is_done();
             return Poll::Ready(Ok(HttpTask::Header(head, end)));
         }
         let data = ready!(self.poll_read_body(cx))?;
-        if self.upgraded {
+        if self.state.upgraded {
             let end = data.is_none();
             return Poll::Ready(Ok(HttpTask::UpgradedBody(data, end)));
         }
         Poll::Ready(Ok(match data {
-            Some(data) => HttpTask::Body(Some(data), self.decoder.is_done()),
-            None => match self.decoder.take_trailers() {
+            Some(data) => HttpTask::Body(Some(data), self.state.decoder.is_done()),
+            None => match self.state.decoder.take_trailers() {
                 Some(trailers) => HttpTask::Trailer(Some(trailers)),
                 None => HttpTask::Done,
             },
@@ -95,7 +95,7 @@ impl HttpSession {
 
     fn poll_read_response(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize>> {
         loop {
-            match parse_response(&mut self.wire.input.buf, &mut self.scanned, &self.limits) {
+            match parse_response(&mut self.state.wire.input.buf, &mut self.state.scanned, &self.state.limits) {
                 Ok(None) => (),
                 Ok(Some(resp)) => return Poll::Ready(self.start_response(resp)),
                 Err(e) => return Poll::Ready(Err(self.refuse(e))),
@@ -108,13 +108,13 @@ impl HttpSession {
     }
 
     fn poll_read_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
-        if self.decoder.is_done() {
+        if self.state.decoder.is_done() {
             return Poll::Ready(Ok(None));
         }
         loop {
-            match self.decoder.decode(&mut self.wire.input.buf, &self.limits) {
+            match self.state.decoder.decode(&mut self.state.wire.input.buf, &self.state.limits) {
                 Ok(Decoded::Data(data)) => {
-                    self.read_timer = None;
+                    self.state.read_timer = None;
                     return Poll::Ready(Ok(Some(data)));
                 }
                 Ok(Decoded::End) => return Poll::Ready(Ok(None)),
@@ -122,10 +122,10 @@ impl HttpSession {
                 Err(e) => return Poll::Ready(Err(self.refuse(e))),
             }
             if ready!(self.poll_fill(cx, "while reading the response body"))? == 0 {
-                if self.decoder.close().is_ok() {
+                if self.state.decoder.close().is_ok() {
                     return Poll::Ready(Ok(None));
                 }
-                self.broken = true;
+                self.state.broken = true;
                 return Poll::Ready(
                     Error::e_explain(ConnectionClosed, "server closed in the middle of its response")
                         .map_err(Error::into_up),
@@ -135,9 +135,9 @@ impl HttpSession {
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>, what: &'static str) -> Poll<Result<usize>> {
-        match self.wire.poll_fill(cx) {
+        match self.state.wire.poll_fill(cx) {
             Poll::Ready(Ok(received)) => {
-                self.read_timer = None;
+                self.state.read_timer = None;
                 Poll::Ready(Ok(received))
             }
             Poll::Ready(Err(e)) => Poll::Ready(Err(self.read_failed(e, what))),
@@ -145,9 +145,9 @@ impl HttpSession {
                 let Some(limit) = self.read_timeout else {
                     return Poll::Pending;
                 };
-                let timer = self.read_timer.get_or_insert_with(|| Deadline::new(limit));
+                let timer = self.state.read_timer.get_or_insert_with(|| Deadline::new(limit));
                 ready!(timer.poll_elapsed(cx));
-                self.broken = true;
+                self.state.broken = true;
                 Poll::Ready(Error::e_explain(ReadTimedout, what).map_err(Error::into_up))
             }
         }
@@ -158,19 +158,19 @@ impl HttpSession {
         if resp.status() == StatusCode::SWITCHING_PROTOCOLS {
             self.start_tunnel(&resp)?;
         } else if resp.status().is_informational() {
-            self.interim_responses += 1;
-            if self.interim_responses > MAX_INTERIM_RESPONSES {
+            self.state.interim_responses += 1;
+            if self.state.interim_responses > MAX_INTERIM_RESPONSES {
                 return Err(self.refuse(HeadError::new(502, "too many informational responses")));
             }
         } else {
             let framing =
-                response_framing(&resp, self.method(), self.allow_invalid_content_length)
+                response_framing(&resp, self.method(), self.state.allow_invalid_content_length)
                     .map_err(|e| self.refuse(e))?;
-            self.decoder = BodyDecoder::new(framing.length);
-            self.server_keepalive = framing.keep_alive;
-            self.in_body = true;
+            self.state.decoder = BodyDecoder::new(framing.length);
+            self.state.server_keepalive = framing.keep_alive;
+            self.state.in_body = true;
         }
-        self.resp = Some(resp);
+        self.state.resp = Some(resp);
         Ok(len)
     }
 
@@ -179,34 +179,34 @@ impl HttpSession {
         if !self.is_upgrade_req() || !is_upgrade_resp(resp) {
             return Err(self.refuse(HeadError::new(502, "101 to a request without Upgrade")));
         }
-        self.upgraded = true;
-        self.in_body = true;
-        self.decoder = BodyDecoder::new(BodyLength::UntilClose);
+        self.state.upgraded = true;
+        self.state.in_body = true;
+        self.state.decoder = BodyDecoder::new(BodyLength::UntilClose);
         Ok(())
     }
 
     fn refuse(&mut self, e: HeadError) -> BError {
-        self.broken = true;
+        self.state.broken = true;
         Error::explain(InvalidHTTPHeader, e.why).into_up()
     }
 
     /// The connection closed before an answer: on a reused one, the server had closed it idle.
     fn head_ended(&mut self) -> BError {
-        self.broken = true;
+        self.state.broken = true;
         let mut e =
             Error::explain(ConnectionClosed, "while reading the response head").into_up();
-        if self.wire.input.buf.is_empty() && self.interim_responses == 0 {
+        if self.state.wire.input.buf.is_empty() && self.state.interim_responses == 0 {
             e.retry = RetryType::ReusedOnly;
         }
         e
     }
 
     fn read_failed(&mut self, e: io::Error, what: &'static str) -> BError {
-        self.broken = true;
+        self.state.broken = true;
         let reset = e.kind() == io::ErrorKind::ConnectionReset;
         let etype = if reset { ConnectionClosed } else { ReadError };
         let mut error = Error::because(etype, what, e).into_up();
-        if reset && self.wire.input.buf.is_empty() && self.interim_responses == 0 {
+        if reset && self.state.wire.input.buf.is_empty() && self.state.interim_responses == 0 {
             error.retry = RetryType::ReusedOnly;
         }
         error

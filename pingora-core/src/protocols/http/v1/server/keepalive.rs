@@ -11,40 +11,43 @@ impl HttpSession {
     ///
     /// `None`, the default of a bare session, closes it after the response.
     pub fn set_server_keepalive(&mut self, keepalive: Option<u64>) {
-        self.keepalive_timeout = keepalive;
+        self.state.keepalive_timeout = keepalive;
     }
 
     /// Returns how long the connection is kept: seconds, 0 without limit, `None` to close.
     pub fn get_keepalive_timeout(&self) -> Option<u64> {
-        self.keepalive_timeout
+        self.state.keepalive_timeout
     }
 
     /// Sets how many more requests the connection may carry; `None`: without limit.
     pub fn set_keepalive_reuses_remaining(&mut self, remaining: Option<u32>) {
-        self.keepalive_reuses_remaining = remaining;
+        self.state.keepalive_reuses_remaining = remaining;
     }
 
     /// Returns how many more requests the connection may carry.
     pub fn get_keepalive_reuses_remaining(&self) -> Option<u32> {
-        self.keepalive_reuses_remaining
+        self.state.keepalive_reuses_remaining
     }
 
     /// Gives up keep-alive when the client does not want it; harmless to call again.
     pub fn respect_keepalive(&mut self) {
-        if self.req.is_some() && !self.client_keepalive {
-            self.keepalive_timeout = None;
+        if self.state.req.is_some() && !self.state.client_keepalive {
+            self.state.keepalive_timeout = None;
         }
     }
 
     /// Returns whether the connection will carry another request.
     pub fn will_keepalive(&self) -> bool {
-        self.keepalive_timeout.is_some()
-            && self.client_keepalive
-            && !self.broken
-            && !self.upgraded
-            && self.keepalive_reuses_remaining != Some(0)
-            && !self.encoder.is_until_close()
-            && !self.wire.input.eof
+        self.state.keepalive_timeout.is_some()
+            && self.state.client_keepalive
+            && !self.state.broken
+            && !self.state.upgraded
+            && self.state.keepalive_reuses_remaining != Some(0)
+            && !self.state.encoder.is_until_close()
+            && !self.state.wire.input.eof
+            && (self.state.options.pipelining
+                || !self.state.body.is_done()
+                || self.state.wire.input.buf.is_empty())
     }
 
     /// Ends the exchange; returns the connection when it can carry another request.
@@ -52,36 +55,44 @@ impl HttpSession {
     /// What is left of the request body is read within limits first, so that the next request
     /// cannot be mistaken for it. Otherwise the connection is closed.
     pub async fn reuse(mut self) -> Result<Option<ReusableHttpStream>> {
-        if !self.encoder.is_done() && self.resp.is_some() && !self.upgraded {
+        if !self.is_response_whole() {
             // Cut short: only closing can tell the client.
-            self.broken = true;
+            self.state.broken = true;
         }
-        if self.resp.is_none() {
-            self.broken = true;
+        let clean = self.state.wire.output.is_empty() && self.state.body.is_done();
+        if !clean || !self.will_keepalive() {
+            // Boxed: most connections are reused as they are, and need not carry this future.
+            Box::pin(self.settle()).await?;
         }
-        if !self.broken {
+        if !self.will_keepalive() {
+            return Ok(None);
+        }
+        let input = std::mem::take(&mut self.state.wire.input.buf);
+        let prefix = (!input.is_empty()).then_some(input);
+        Ok(Some(ReusableHttpStream::new(self.state.wire.stream, prefix)))
+    }
+
+    /// Sends and reads what is left, then closes unless the connection can be used again.
+    async fn settle(&mut self) -> Result<()> {
+        if !self.state.broken {
             self.flush_queued().await?;
         }
-        if self.will_keepalive() && !self.body.is_done() {
-            if self.options.close_on_early_response {
-                self.broken = true;
+        if self.will_keepalive() && !self.state.body.is_done() {
+            if self.state.options.close_on_early_response {
+                self.state.broken = true;
             } else if let Err(e) = self.drain_request_body().await {
                 debug!("closing instead of reusing: {e}");
-                self.broken = true;
+                self.state.broken = true;
             }
         }
         if !self.will_keepalive() {
             self.close().await;
-            return Ok(None);
         }
-        let input = std::mem::take(&mut self.wire.input.buf);
-        if !input.is_empty() && !self.options.pipelining {
-            debug!("closing: {} bytes follow the request", input.len());
-            self.close().await;
-            return Ok(None);
-        }
-        let prefix = (!input.is_empty()).then_some(input);
-        Ok(Some(ReusableHttpStream::new(self.wire.stream, prefix)))
+        Ok(())
+    }
+
+    fn is_response_whole(&self) -> bool {
+        self.state.resp.is_some() && (self.state.encoder.is_done() || self.state.upgraded)
     }
 
     /// Closes so that the client gets the whole response.
@@ -89,11 +100,11 @@ impl HttpSession {
     /// A socket closed with unread input answers with a reset, which can overtake the response
     /// (RFC 9112 section 9.6): send our end, then read for a moment what the client still sends.
     async fn close(&mut self) {
-        self.wire.stream.shutdown().await;
-        if self.wire.input.eof || self.upgraded || (!self.broken && self.body.is_done()) {
+        self.state.wire.stream.shutdown().await;
+        if self.state.wire.input.eof || self.state.upgraded || (!self.state.broken && self.state.body.is_done()) {
             return;
         }
-        linger(&mut self.wire).await;
+        linger(&mut self.state.wire).await;
     }
 }
 

@@ -56,6 +56,11 @@ const HALF_CLOSE_GRACE: Duration = Duration::from_secs(2);
 /// # })
 /// ```
 pub struct HttpSession {
+    /// Boxed: a session moves through many hands, and most of a request's future is its session.
+    state: Box<State>,
+}
+
+struct State {
     wire: Wire,
     limits: HttpLimits,
     req: Option<Box<RequestHeader>>,
@@ -101,7 +106,7 @@ impl HttpSession {
     ///
     /// Read timeout 60 s, no write timeout, keep-alive off, see the setters.
     pub fn new(underlying_stream: Stream) -> Self {
-        HttpSession {
+        let state = State {
             wire: Wire::new(underlying_stream),
             limits: HttpLimits::default(),
             req: None,
@@ -132,22 +137,23 @@ impl HttpSession {
             min_send_rate: None,
             user_context: None,
             digest: OnceCell::new(),
-        }
+        };
+        HttpSession { state: Box::new(state) }
     }
 
     /// Returns the request head; panics before [`read_request`](Self::read_request) succeeded.
     pub fn req_header(&self) -> &RequestHeader {
-        self.req.as_ref().expect("the request was read")
+        self.state.req.as_ref().expect("the request was read")
     }
 
     /// Returns the request head, to change; panics before the request was read.
     pub fn req_header_mut(&mut self) -> &mut RequestHeader {
-        self.req.as_mut().expect("the request was read")
+        self.state.req.as_mut().expect("the request was read")
     }
 
     /// Returns the first value of a request header.
     pub fn get_header(&self, name: impl AsHeaderName) -> Option<&HeaderValue> {
-        self.req.as_ref()?.headers.get(name)
+        self.state.req.as_ref()?.headers.get(name)
     }
 
     /// Returns the first value of a request header, empty when it is absent.
@@ -157,12 +163,12 @@ impl HttpSession {
 
     /// Returns the request head as it was received.
     pub fn get_headers_raw_bytes(&self) -> Bytes {
-        self.req.as_ref().and_then(|req| req.received_head().cloned()).unwrap_or_default()
+        self.state.req.as_ref().and_then(|req| req.received_head().cloned()).unwrap_or_default()
     }
 
     /// Returns `METHOD target, Host: host`, for logs.
     pub fn request_summary(&self) -> String {
-        let Some(req) = &self.req else {
+        let Some(req) = &self.state.req else {
             return "no request read".to_string();
         };
         let host = req.fields().get(pingora_http::fields::KnownName::Host).unwrap_or(b"");
@@ -178,7 +184,7 @@ impl HttpSession {
     ///
     /// An error when target and `Host` name different hosts.
     pub fn validate_request(&self) -> Result<()> {
-        match &self.req {
+        match &self.state.req {
             Some(req) => crate::protocols::http::authority::validate_request_authority(req),
             None => Error::e_explain(InvalidHTTPHeader, "no request read"),
         }
@@ -186,7 +192,7 @@ impl HttpSession {
 
     /// Returns whether the client asks to change the protocol.
     pub fn is_upgrade_req(&self) -> bool {
-        self.req.as_ref().is_some_and(|req| is_upgrade_req(req))
+        self.state.req.as_ref().is_some_and(|req| is_upgrade_req(req))
     }
 
     /// Returns whether `header` grants the upgrade; `None` when none was asked for.
@@ -196,151 +202,151 @@ impl HttpSession {
 
     /// Returns whether a 101 has turned the connection into a tunnel.
     pub fn was_upgraded(&self) -> bool {
-        self.upgraded
+        self.state.upgraded
     }
 
     /// Returns the final response head, once written.
     pub fn response_written(&self) -> Option<&ResponseHeader> {
-        self.resp.as_deref()
+        self.state.resp.as_deref()
     }
 
     /// Returns the number of response body bytes written, framing not counted.
     pub fn body_bytes_sent(&self) -> usize {
-        self.encoder.bytes()
+        self.state.encoder.bytes()
     }
 
     /// Returns the number of request body bytes read, framing not counted.
     pub fn body_bytes_read(&self) -> usize {
-        self.body.bytes()
+        self.state.body.bytes()
     }
 
     /// Returns whether the client has closed its sending side.
     pub fn is_half_closed(&self) -> bool {
-        self.wire.input.eof
+        self.state.wire.input.eof
     }
 
     /// Sets how long to wait for the request head, or the next piece of its body.
     ///
     /// The default is 60 s; `None` waits without limit.
     pub fn set_read_timeout(&mut self, timeout: Option<Duration>) {
-        self.read_timeout = timeout;
+        self.state.read_timeout = timeout;
         if let Some(timeout) = timeout {
-            self.read_timer.reset(timeout);
+            self.state.read_timer.reset(timeout);
         }
     }
 
     /// Returns how long to wait for the request.
     pub fn get_read_timeout(&self) -> Option<Duration> {
-        self.read_timeout
+        self.state.read_timeout
     }
 
     /// Sets how long the client may take no bytes while some are waiting; `None`: without limit.
     pub fn set_write_timeout(&mut self, timeout: Option<Duration>) {
-        self.write_timeout = timeout;
+        self.state.write_timeout = timeout;
     }
 
     /// Returns how long the client may take no bytes.
     pub fn get_write_timeout(&self) -> Option<Duration> {
-        self.write_timeout
+        self.state.write_timeout
     }
 
     /// Sets how long reading the rest of a request body may take in all; `None`: without limit.
     pub fn set_total_drain_timeout(&mut self, timeout: Option<Duration>) {
-        self.total_drain_timeout = timeout;
+        self.state.total_drain_timeout = timeout;
     }
 
     /// Returns how long reading the rest of a request body may take in all.
     pub fn get_total_drain_timeout(&self) -> Option<Duration> {
-        self.total_drain_timeout
+        self.state.total_drain_timeout
     }
 
     /// Sets the bytes per second the client must take at least; it replaces the write timeout.
     ///
     /// 0 is ignored. HTTP/1 only.
     pub fn set_min_send_rate(&mut self, min_send_rate: Option<usize>) {
-        self.min_send_rate = min_send_rate.filter(|rate| *rate > 0);
+        self.state.min_send_rate = min_send_rate.filter(|rate| *rate > 0);
     }
 
     /// Sets whether informational responses (1xx, but not 101) are dropped.
     pub fn set_ignore_info_resp(&mut self, ignore: bool) {
-        self.options.ignore_info_resp = ignore;
+        self.state.options.ignore_info_resp = ignore;
     }
 
     /// Sets whether to close instead of reading the rest of a request that was answered early.
     pub fn set_close_on_response_before_downstream_finish(&mut self, close: bool) {
-        self.options.close_on_early_response = close;
+        self.state.options.close_on_early_response = close;
     }
 
     /// Sets whether a client that goes away ends the exchange; on by default.
     pub fn set_abort_on_close(&mut self, abort: bool) {
-        self.options.abort_on_close = abort;
+        self.state.options.abort_on_close = abort;
     }
 
     /// Sets whether bytes behind this request are kept as the next one; off by default.
     pub fn set_pipelining_enabled(&mut self, enabled: bool) {
-        self.options.pipelining = enabled;
+        self.state.options.pipelining = enabled;
     }
 
     /// Returns whether bytes behind this request are kept as the next one.
     pub fn pipelining_enabled(&self) -> bool {
-        self.options.pipelining
+        self.state.options.pipelining
     }
 
     /// Hands over bytes of this request that were received before the session was made.
     pub fn set_pipelined_prefix(&mut self, prefix: BytesMut) {
-        if self.wire.input.buf.is_empty() {
-            self.wire.input.buf = prefix;
+        if self.state.wire.input.buf.is_empty() {
+            self.state.wire.input.buf = prefix;
         } else {
-            self.wire.input.buf.extend_from_slice(&prefix);
+            self.state.wire.input.buf.extend_from_slice(&prefix);
         }
     }
 
     /// Sets the bounds the client is held to.
     pub fn set_limits(&mut self, limits: HttpLimits) {
-        self.limits = limits;
+        self.state.limits = limits;
     }
 
     /// Returns the bounds the client is held to.
     pub fn limits(&self) -> &HttpLimits {
-        &self.limits
+        &self.state.limits
     }
 
     /// Keeps the start of the request body, so that it can be sent to another upstream.
     pub fn enable_retry_buffering(&mut self) {
-        if self.retry_buffer.is_none() {
-            self.retry_buffer = Some(FixedBuffer::new(RETRY_BUFFER_SIZE));
+        if self.state.retry_buffer.is_none() {
+            self.state.retry_buffer = Some(FixedBuffer::new(RETRY_BUFFER_SIZE));
         }
     }
 
     /// Returns whether the request body outgrew the retry buffer.
     pub fn retry_buffer_truncated(&self) -> bool {
-        self.retry_buffer.as_ref().is_some_and(FixedBuffer::is_truncated)
+        self.state.retry_buffer.as_ref().is_some_and(FixedBuffer::is_truncated)
     }
 
     /// Returns the request body read so far; `None` when it is empty, or outgrew the buffer.
     pub fn get_retry_buffer(&self) -> Option<Bytes> {
-        self.retry_buffer.as_ref().and_then(FixedBuffer::get_buffer)
+        self.state.retry_buffer.as_ref().and_then(FixedBuffer::get_buffer)
     }
 
     /// Sets a value that lives as long as the connection.
     pub fn set_connection_user_context(&mut self, ctx: Option<Box<dyn Any + Send + Sync>>) {
-        self.user_context = ctx;
+        self.state.user_context = ctx;
     }
 
     /// Takes the value set for the connection.
     pub fn take_connection_user_context(&mut self) -> Option<Box<dyn Any + Send + Sync>> {
-        self.user_context.take()
+        self.state.user_context.take()
     }
 
     /// Returns the facts of the connection.
     pub fn digest(&self) -> &Digest {
-        self.digest.get_or_init(|| Box::new(digest_of(&self.wire.stream)))
+        self.state.digest.get_or_init(|| Box::new(digest_of(&self.state.wire.stream)))
     }
 
     /// Returns the facts of the connection, to change.
     pub fn digest_mut(&mut self) -> &mut Digest {
         self.digest();
-        self.digest.get_mut().expect("initialised by digest()")
+        self.state.digest.get_mut().expect("initialised by digest()")
     }
 
     /// Returns the address of the client.
@@ -355,24 +361,24 @@ impl HttpSession {
 
     /// Returns the connection.
     pub fn stream(&self) -> &Stream {
-        &self.wire.stream
+        &self.state.wire.stream
     }
 
     /// Returns the connection; what was received and not consumed is lost.
     pub fn into_inner(self) -> Stream {
-        self.wire.stream
+        self.state.wire.stream
     }
 
     /// Closes the connection; errors are ignored.
     pub async fn shutdown(&mut self) {
-        self.broken = true;
-        self.wire.stream.shutdown().await;
+        self.state.broken = true;
+        self.state.wire.stream.shutdown().await;
     }
 
     fn expects_continue(&self) -> bool {
-        !self.continue_sent
-            && self.resp.is_none()
-            && self.req.as_ref().is_some_and(|req| is_expect_continue_req(req))
+        !self.state.continue_sent
+            && self.state.resp.is_none()
+            && self.state.req.as_ref().is_some_and(|req| is_expect_continue_req(req))
     }
 }
 

@@ -26,29 +26,29 @@ impl HttpSession {
     /// anything. An error of type `HTTPStatus` or `InvalidHTTPHeader` (400) names a malformed
     /// request; what follows it must not be read. Cancel-safe.
     pub async fn read_request(&mut self) -> Result<Option<usize>> {
-        self.read_timer.reset(self.head_timeout());
+        self.state.read_timer.reset(self.head_timeout());
         poll_fn(|cx| self.poll_read_request(cx)).await
     }
 
     /// Polls for the request head; the parts of [`read_request`](Self::read_request).
     fn poll_read_request(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<usize>>> {
         loop {
-            match parse_request(&mut self.wire.input.buf, &mut self.scanned, &self.limits) {
+            match parse_request(&mut self.state.wire.input.buf, &mut self.state.scanned, &self.state.limits) {
                 Ok(None) => (),
                 Ok(Some(req)) => {
                     let len = req.received_head().map_or(0, Bytes::len);
-                    self.req = Some(req);
+                    self.state.req = Some(req);
                     self.start_request()?;
                     return Poll::Ready(Ok(Some(len)));
                 }
                 Err(e) => return Poll::Ready(Err(self.refuse(e))),
             }
-            match self.wire.poll_fill(cx) {
+            match self.state.wire.poll_fill(cx) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(self.head_ended()),
                 Poll::Ready(Ok(_)) => (),
                 Poll::Ready(Err(e)) => return Poll::Ready(self.head_failed(e)),
                 Poll::Pending => {
-                    ready!(self.read_timer.poll_elapsed(cx));
+                    ready!(self.state.read_timer.poll_elapsed(cx));
                     return Poll::Ready(self.head_timed_out());
                 }
             }
@@ -67,11 +67,11 @@ impl HttpSession {
 
     /// Polls for the next piece of the request body; `Ready(None)` at its end.
     pub fn poll_read_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
-        if self.body.is_done() {
+        if self.state.body.is_done() {
             return Poll::Ready(Ok(None));
         }
         loop {
-            match self.body.decode(&mut self.wire.input.buf, &self.limits) {
+            match self.state.body.decode(&mut self.state.wire.input.buf, &self.state.limits) {
                 Ok(Decoded::Data(data)) => {
                     self.body_received(&data);
                     return Poll::Ready(Ok(Some(data)));
@@ -80,19 +80,19 @@ impl HttpSession {
                 Ok(Decoded::NeedInput) => (),
                 Err(e) => return Poll::Ready(Err(self.refuse(e))),
             }
-            match self.wire.poll_fill(cx) {
+            match self.state.wire.poll_fill(cx) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(self.body_ended()),
                 Poll::Ready(Ok(_)) => (),
                 Poll::Ready(Err(e)) => {
-                    self.broken = true;
+                    self.state.broken = true;
                     return Poll::Ready(Err(read_error(e, "while reading the request body")));
                 }
                 Poll::Pending => {
-                    if self.read_timeout.is_none() || self.upgraded {
+                    if self.state.read_timeout.is_none() || self.state.upgraded {
                         return Poll::Pending;
                     }
-                    ready!(self.read_timer.poll_elapsed(cx));
-                    self.broken = true;
+                    ready!(self.state.read_timer.poll_elapsed(cx));
+                    self.state.broken = true;
                     return Poll::Ready(
                         Error::e_explain(ReadTimedout, "while reading the request body")
                             .map_err(Error::into_down),
@@ -104,12 +104,12 @@ impl HttpSession {
 
     /// Returns whether the request has no body, or an empty one.
     pub fn is_body_empty(&mut self) -> bool {
-        self.body.is_done() && self.body.bytes() == 0
+        self.state.body.is_done() && self.state.body.bytes() == 0
     }
 
     /// Returns whether the whole request body was read.
     pub fn is_body_done(&mut self) -> bool {
-        self.body.is_done()
+        self.state.body.is_done()
     }
 
     /// Reads the request body, or when there is none left waits until the client goes away.
@@ -117,7 +117,7 @@ impl HttpSession {
     /// Returns an error when it does. With `no_body_expected` the body is not looked at.
     /// Cancel-safe.
     pub async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
-        if no_body_expected || self.body.is_done() {
+        if no_body_expected || self.state.body.is_done() {
             return Err(poll_fn(|cx| self.poll_gone(cx)).await);
         }
         self.read_body_bytes().await
@@ -127,7 +127,7 @@ impl HttpSession {
     ///
     /// Received bytes are kept for the next request. Cancel-safe.
     pub async fn idle(&mut self) -> Result<usize> {
-        poll_fn(|cx| self.wire.poll_fill(cx))
+        poll_fn(|cx| self.state.wire.poll_fill(cx))
             .await
             .map_err(|e| read_error(e, "while waiting for the client"))
     }
@@ -138,26 +138,26 @@ impl HttpSession {
     /// its sending side has a moment to take the answer. Ready with the error to end with.
     pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<BError> {
         loop {
-            if let Some(grace) = &mut self.half_closed {
-                if !self.options.abort_on_close {
+            if let Some(grace) = &mut self.state.half_closed {
+                if !self.state.options.abort_on_close {
                     return Poll::Pending;
                 }
                 ready!(grace.poll_elapsed(cx));
-                self.broken = true;
+                self.state.broken = true;
                 return Poll::Ready(
                     Error::explain(ConnectionClosed, "client went away before the response ended")
                         .into_down(),
                 );
             }
-            if self.wire.input.buf.len() >= self.limits.max_pipelined_bytes {
+            if self.state.wire.input.buf.len() >= self.state.limits.max_pipelined_bytes {
                 return Poll::Pending;
             }
-            match ready!(self.wire.poll_fill(cx)) {
-                Ok(0) => self.half_closed = Some(Deadline::new(HALF_CLOSE_GRACE)),
+            match ready!(self.state.wire.poll_fill(cx)) {
+                Ok(0) => self.state.half_closed = Some(Deadline::new(HALF_CLOSE_GRACE)),
                 Ok(_) => (),
                 Err(e) => {
-                    self.broken = true;
-                    if !self.options.abort_on_close {
+                    self.state.broken = true;
+                    if !self.state.options.abort_on_close {
                         return Poll::Pending;
                     }
                     return Poll::Ready(read_error(e, "while waiting for the response"));
@@ -170,7 +170,7 @@ impl HttpSession {
     ///
     /// An error when the body is longer than may be drained, or takes too long: close then.
     pub async fn drain_request_body(&mut self) -> Result<()> {
-        if self.body.is_done() {
+        if self.state.body.is_done() {
             return Ok(());
         }
         if self.expects_continue() {
@@ -178,16 +178,16 @@ impl HttpSession {
             // request starts (RFC 9110 section 10.1.1).
             return self.give_up_body("the client still waits for 100 Continue");
         }
-        let limit = self.limits.max_drain_bytes;
-        if self.body.remaining().is_some_and(|left| left > limit as u64) {
+        let limit = self.state.limits.max_drain_bytes;
+        if self.state.body.remaining().is_some_and(|left| left > limit as u64) {
             return self.give_up_body("too much of the request body is left");
         }
-        match self.total_drain_timeout {
+        match self.state.total_drain_timeout {
             None => self.drain_within(limit).await,
             Some(timeout) => match pingora_timeout::timeout(timeout, self.drain_within(limit)).await {
                 Ok(drained) => drained,
                 Err(_) => {
-                    self.broken = true;
+                    self.state.broken = true;
                     Error::e_explain(ReadTimedout, "while draining the request body")
                         .map_err(Error::into_down)
                 }
@@ -207,47 +207,47 @@ impl HttpSession {
     }
 
     fn give_up_body(&mut self, why: &'static str) -> Result<()> {
-        self.broken = true;
+        self.state.broken = true;
         Error::e_explain(ReadError, why).map_err(Error::into_down)
     }
 
     /// Takes over what the request head says.
     fn start_request(&mut self) -> Result<()> {
-        let req = self.req.as_deref_mut().expect("set by the caller");
+        let req = self.state.req.as_deref_mut().expect("set by the caller");
         overwrite_host(req);
         let framing = match request_framing(req) {
             Ok(framing) => framing,
             Err(e) => return Err(self.refuse(e)),
         };
-        self.body = BodyDecoder::new(framing.length);
-        self.client_keepalive = framing.keep_alive;
-        if !self.body.is_done() {
-            self.read_timer.reset(self.head_timeout());
+        self.state.body = BodyDecoder::new(framing.length);
+        self.state.client_keepalive = framing.keep_alive;
+        if !self.state.body.is_done() {
+            self.state.read_timer.reset(self.head_timeout());
         }
         Ok(())
     }
 
     fn body_received(&mut self, data: &Bytes) {
-        if let Some(timeout) = self.read_timeout {
-            self.read_timer.reset(timeout);
+        if let Some(timeout) = self.state.read_timeout {
+            self.state.read_timer.reset(timeout);
         }
-        if let Some(buffer) = &mut self.retry_buffer {
+        if let Some(buffer) = &mut self.state.retry_buffer {
             buffer.write_to_buffer(data);
         }
     }
 
     fn body_ended(&mut self) -> Result<Option<Bytes>> {
-        if self.body.close().is_ok() {
+        if self.state.body.close().is_ok() {
             return Ok(None);
         }
-        self.broken = true;
+        self.state.broken = true;
         Error::e_explain(ConnectionClosed, "client closed in the middle of its request body")
             .map_err(Error::into_down)
     }
 
     fn head_ended(&mut self) -> Result<Option<usize>> {
-        self.broken = true;
-        if self.wire.input.buf.is_empty() {
+        self.state.broken = true;
+        if self.state.wire.input.buf.is_empty() {
             return Ok(None);
         }
         Error::e_explain(ConnectionClosed, "client closed in the middle of a request head")
@@ -255,28 +255,28 @@ impl HttpSession {
     }
 
     fn head_failed(&mut self, e: io::Error) -> Result<Option<usize>> {
-        self.broken = true;
-        if self.wire.input.buf.is_empty() && e.kind() == io::ErrorKind::ConnectionReset {
+        self.state.broken = true;
+        if self.state.wire.input.buf.is_empty() && e.kind() == io::ErrorKind::ConnectionReset {
             return Ok(None);
         }
         Err(read_error(e, "while reading the request head"))
     }
 
     fn head_timed_out(&mut self) -> Result<Option<usize>> {
-        self.broken = true;
-        if self.wire.input.buf.is_empty() {
+        self.state.broken = true;
+        if self.state.wire.input.buf.is_empty() {
             return Ok(None);
         }
         Error::e_explain(ReadTimedout, "while reading the request head").map_err(Error::into_down)
     }
 
     fn head_timeout(&self) -> std::time::Duration {
-        self.read_timeout.unwrap_or(self.limits.head_timeout)
+        self.state.read_timeout.unwrap_or(self.state.limits.head_timeout)
     }
 
     /// Turns a malformed message into the error that answers it; nothing behind it is read.
     fn refuse(&mut self, e: HeadError) -> BError {
-        self.broken = true;
+        self.state.broken = true;
         let etype = match e.status {
             400 => InvalidHTTPHeader,
             status => HTTPStatus(status),

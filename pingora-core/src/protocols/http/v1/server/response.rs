@@ -32,8 +32,8 @@ impl HttpSession {
     /// Sends the `100 Continue` the client waits for; nothing when it does not wait.
     pub async fn write_continue_response(&mut self) -> Result<()> {
         if self.expects_continue() {
-            self.continue_sent = true;
-            self.wire.output.control().extend_from_slice(CONTINUE);
+            self.state.continue_sent = true;
+            self.state.wire.output.control().extend_from_slice(CONTINUE);
             self.flush_queued().await?;
         }
         Ok(())
@@ -65,10 +65,10 @@ impl HttpSession {
 
     /// Sends a piece of the response body without copying it.
     pub async fn write_body_bytes(&mut self, data: Bytes) -> Result<Option<usize>> {
-        if self.encoder.is_done() {
+        if self.state.encoder.is_done() {
             return Ok(None);
         }
-        let taken = self.encoder.write(data, &mut self.wire.output).map_err(Error::into_down)?;
+        let taken = self.state.encoder.write(data, &mut self.state.wire.output).map_err(Error::into_down)?;
         self.flush_queued().await?;
         Ok(Some(taken))
     }
@@ -80,7 +80,12 @@ impl HttpSession {
         let ended = self.queue_end(None);
         self.flush_queued().await?;
         ended?;
-        Ok(self.resp.as_ref().map(|_| self.encoder.bytes()))
+        Ok(self.state.resp.as_ref().map(|_| self.state.encoder.bytes()))
+    }
+
+    /// Returns whether the response still has to be ended or sent.
+    pub fn needs_end(&self) -> bool {
+        !self.state.encoder.is_done() || !self.state.wire.output.is_empty()
     }
 
     /// Sends pieces of a response; returns whether it has ended.
@@ -88,7 +93,7 @@ impl HttpSession {
         let mut end = false;
         for task in tasks {
             end |= self.queue_task(task)?;
-            if self.wire.output.len() >= OUTPUT_HIGH_WATER {
+            if self.state.wire.output.len() >= OUTPUT_HIGH_WATER {
                 self.flush_queued().await?;
             }
         }
@@ -108,7 +113,7 @@ impl HttpSession {
                 end
             }
             HttpTask::UpgradedBody(data, end) => {
-                if !self.upgraded {
+                if !self.state.upgraded {
                     return Error::e_explain(WriteError, "tunnel bytes without a 101")
                         .map_err(Error::into_down);
                 }
@@ -121,7 +126,7 @@ impl HttpSession {
             }
             HttpTask::Done => true,
             HttpTask::Failed(e) => {
-                self.broken = true;
+                self.state.broken = true;
                 return Err(e);
             }
         };
@@ -135,17 +140,17 @@ impl HttpSession {
     ///
     /// Cancel-safe. Fails when the client takes nothing for the write timeout.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let before = self.wire.output.len();
+        let before = self.state.wire.output.len();
         if before == 0 {
             return Poll::Ready(Ok(()));
         }
-        match self.wire.poll_flush(cx) {
+        match self.state.wire.poll_flush(cx) {
             Poll::Ready(Ok(())) => {
-                self.write_timer = None;
+                self.state.write_timer = None;
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(e)) => {
-                self.broken = true;
+                self.state.broken = true;
                 let e = match e.kind() {
                     std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset => {
                         Error::because(ConnectionClosed, "while writing the response", e)
@@ -165,64 +170,64 @@ impl HttpSession {
 
     /// Returns the number of bytes queued and not sent.
     pub fn queued_bytes(&self) -> usize {
-        self.wire.output.len()
+        self.state.wire.output.len()
     }
 
     /// Returns whether as much is queued as should be before it is sent.
     pub fn wants_flush(&self) -> bool {
-        self.wire.output.len() >= OUTPUT_HIGH_WATER
+        self.state.wire.output.len() >= OUTPUT_HIGH_WATER
     }
 
     /// Sets whether pieces may be queued by [`send_proxy_task`](Self::send_proxy_task).
     pub fn set_proxy_tasks_enabled(&mut self, enabled: bool) {
-        self.options.proxy_tasks = enabled;
+        self.state.options.proxy_tasks = enabled;
     }
 
     /// Returns whether pieces may be queued.
     pub fn proxy_tasks_enabled(&self) -> bool {
-        self.options.proxy_tasks
+        self.state.options.proxy_tasks
     }
 
     /// Queues a piece of the response; an error shows in the next write.
     pub fn send_proxy_task(&mut self, task: HttpTask) {
         if let Err(e) = self.queue_task(task) {
             debug!("queueing a piece of the response failed: {e}");
-            self.broken = true;
+            self.state.broken = true;
         }
     }
 
     /// Sends what was queued; returns whether the response has ended. Cancel-safe.
     pub async fn write_proxy_tasks(&mut self) -> Result<bool> {
-        if self.broken && self.wire.output.is_empty() {
+        if self.state.broken && self.state.wire.output.is_empty() {
             return Error::e_explain(WriteError, "the response broke off")
                 .map_err(Error::into_down);
         }
         self.flush_queued().await?;
-        Ok(self.encoder.is_done())
+        Ok(self.state.encoder.is_done())
     }
 
     /// Returns whether queued pieces wait to be sent.
     pub fn has_pending_proxy_tasks(&self) -> bool {
-        !self.wire.output.is_empty()
+        !self.state.wire.output.is_empty()
     }
 
     fn poll_write_timer(&mut self, before: usize, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let left = self.wire.output.len();
-        let limit = match self.min_send_rate {
+        let left = self.state.wire.output.len();
+        let limit = match self.state.min_send_rate {
             Some(rate) => Some(Duration::from_millis((left as u64 * 1000) / rate as u64 + 1)),
-            None => self.write_timeout,
+            None => self.state.write_timeout,
         };
         let Some(limit) = limit else {
             return Poll::Pending;
         };
-        if left < before || self.write_timer.is_none() {
-            self.write_timer = Some(Deadline::new(limit));
+        if left < before || self.state.write_timer.is_none() {
+            self.state.write_timer = Some(Deadline::new(limit));
         }
-        let timer = self.write_timer.as_mut().expect("set above");
+        let timer = self.state.write_timer.as_mut().expect("set above");
         match timer.poll_elapsed(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(()) => {
-                self.broken = true;
+                self.state.broken = true;
                 Poll::Ready(
                     Error::e_explain(WriteTimedout, "client takes no bytes")
                         .map_err(Error::into_down),
@@ -233,22 +238,22 @@ impl HttpSession {
 
     fn queue_data(&mut self, data: Option<Bytes>) -> Result<()> {
         if let Some(data) = data {
-            self.encoder.write(data, &mut self.wire.output).map_err(Error::into_down)?;
+            self.state.encoder.write(data, &mut self.state.wire.output).map_err(Error::into_down)?;
         }
         Ok(())
     }
 
     fn queue_end(&mut self, trailers: Option<&HeaderMap>) -> Result<()> {
-        let trailers = trailers.filter(|_| self.encoder.is_chunked() && self.accepts_trailers());
-        self.encoder.finish(trailers, &mut self.wire.output).map_err(|e| {
-            self.broken = true;
+        let trailers = trailers.filter(|_| self.state.encoder.is_chunked() && self.accepts_trailers());
+        self.state.encoder.finish(trailers, &mut self.state.wire.output).map_err(|e| {
+            self.state.broken = true;
             e.into_down()
         })
     }
 
     /// Trailers go only to clients that asked for them (RFC 9110 section 6.5.1).
     fn accepts_trailers(&self) -> bool {
-        self.req.as_ref().is_some_and(|req| {
+        self.state.req.as_ref().is_some_and(|req| {
             req.fields().get_all(KnownName::Te).any(|value| {
                 value.split(|&b| b == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(b"trailers"))
             })
@@ -256,7 +261,7 @@ impl HttpSession {
     }
 
     fn queue_header(&mut self, mut header: Box<ResponseHeader>) -> Result<()> {
-        if self.resp.is_some() && !self.upgraded {
+        if self.state.resp.is_some() && !self.state.upgraded {
             warn!("a second response head was dropped: {}", self.request_summary());
             return Ok(());
         }
@@ -277,19 +282,19 @@ impl HttpSession {
             header.set_known(KnownName::Date, get_cached_date().as_bytes());
         }
         self.put_head(&header);
-        self.encoder.start(length);
-        self.resp = Some(header);
+        self.state.encoder.start(length);
+        self.state.resp = Some(header);
         Ok(())
     }
 
     fn queue_informational(&mut self, header: &ResponseHeader) {
         let expected = header.status() == StatusCode::CONTINUE && self.expects_continue();
-        let old_client = self.req.as_ref().is_some_and(|r| r.version() != Version::HTTP_11);
-        if old_client || (self.options.ignore_info_resp && !expected) {
+        let old_client = self.state.req.as_ref().is_some_and(|r| r.version() != Version::HTTP_11);
+        if old_client || (self.state.options.ignore_info_resp && !expected) {
             return;
         }
         if header.status() == StatusCode::CONTINUE {
-            self.continue_sent = true;
+            self.state.continue_sent = true;
         }
         self.put_head(header);
     }
@@ -297,22 +302,22 @@ impl HttpSession {
     /// From here on bytes are passed as they are, in both directions.
     fn queue_switch(&mut self, header: Box<ResponseHeader>) -> Result<()> {
         if !self.is_upgrade_req() || !is_upgrade_resp(&header) {
-            self.broken = true;
+            self.state.broken = true;
             return Error::e_explain(WriteError, "101 to a client that asked for no upgrade")
                 .map_err(Error::into_down);
         }
         self.put_head(&header);
-        self.resp = Some(header);
-        self.upgraded = true;
-        self.body.upgrade();
-        self.encoder.upgrade();
+        self.state.resp = Some(header);
+        self.state.upgraded = true;
+        self.state.body.upgrade();
+        self.state.encoder.upgrade();
         Ok(())
     }
 
     /// Decides how the end of the body is told, and makes the fields say so.
     fn choose_framing(&self, header: &mut ResponseHeader) -> BodyLength {
         let status = header.status();
-        let req = self.req.as_deref();
+        let req = self.state.req.as_deref();
         let method = req.map(|r| r.method());
         let old_client = req.is_some_and(|r| r.version() != Version::HTTP_11);
         let tunnel = method == Some(&Method::CONNECT) && status.is_success();
@@ -353,7 +358,7 @@ impl HttpSession {
 
     fn set_connection_fields(&mut self, header: &mut ResponseHeader, length: BodyLength) {
         if connection_options(header.fields()).close || length == BodyLength::UntilClose {
-            self.keepalive_timeout = None;
+            self.state.keepalive_timeout = None;
         }
         if header.fields().has(KnownName::KeepAlive) {
             header.remove_known(KnownName::KeepAlive);
@@ -363,7 +368,7 @@ impl HttpSession {
     }
 
     fn put_head(&mut self, header: &ResponseHeader) {
-        let out = self.wire.output.control();
+        let out = self.state.wire.output.control();
         out.reserve(512);
         put_status_line(header, out);
         header.header_to_h1_wire(out);
