@@ -10,6 +10,17 @@ use pingora_error::{BError, Error};
 use crate::request::Outcome;
 use crate::{HttpProxy, ProxyHttp, Session};
 
+/// What becomes of the connection of a client.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It carries another request, if the client and the settings agree.
+    Reuse,
+    /// The response is ended, then the connection is.
+    Close,
+    /// The response broke off: only the end of the connection can tell the client.
+    Abort,
+}
+
 impl<SV, C> HttpProxy<SV, C>
 where
     SV: ProxyHttp + Send + Sync + 'static,
@@ -23,32 +34,36 @@ where
         mut ctx: SV::CTX,
         outcome: Outcome,
     ) -> Option<ReusedHttpStream> {
-        let (error, reusable) = match outcome {
-            Outcome::Answered | Outcome::Proxied => (None, true),
+        let (error, fate) = match outcome {
+            Outcome::Answered | Outcome::Proxied => (None, Fate::Reuse),
             Outcome::Failed { error, tries } => {
                 let answer = self.answer(&mut session, &mut ctx, &error, tries);
-                let reusable = Box::pin(answer).await;
-                (Some(error), reusable)
+                let fate = Box::pin(answer).await;
+                (Some(error), fate)
             }
         };
         self.inner.logging(&mut session, error.as_deref(), &mut ctx).await;
-        self.reuse(session, &ctx, reusable).await
+        self.settle(session, &ctx, fate).await
     }
 
-    /// Has the failure answered; returns whether the connection may be used again.
+    /// Has the failure answered; returns what becomes of the connection.
     async fn answer(
         &self,
         session: &mut Session,
         ctx: &mut SV::CTX,
         e: &BError,
         tries: usize,
-    ) -> bool {
+    ) -> Fate {
         let began = session.response_written().is_some();
         let answered = self.inner.fail_to_proxy(session, e, ctx).await;
         if !self.inner.suppress_error_log(session, ctx, e) {
             self.log_failure(session, ctx, e, answered.error_code, tries);
         }
-        answered.can_reuse_downstream && !began
+        match (began || session.response_written().is_none(), answered.can_reuse_downstream) {
+            (true, _) => Fate::Abort,
+            (false, true) => Fate::Reuse,
+            (false, false) => Fate::Close,
+        }
     }
 
     #[cold]
@@ -72,28 +87,24 @@ where
     }
 
     /// Where connection errors become decisions about reuse.
-    async fn reuse(
+    async fn settle(
         &self,
         session: Session,
         ctx: &SV::CTX,
-        reusable: bool,
+        fate: Fate,
     ) -> Option<ReusedHttpStream> {
         let persisted = self.inner.persist_connection_context(&session, ctx);
         let mut downstream = *session.downstream_session;
-        if !reusable {
+        if fate == Fate::Abort {
+            downstream.shutdown().await;
+            return None;
+        }
+        if fate == Fate::Close || self.shutting_down.load(Ordering::Relaxed) {
             downstream.set_keepalive(None);
         }
-        if self.shutting_down.load(Ordering::Relaxed) {
-            downstream.set_keepalive(None);
-        }
-        let ended = downstream.response_written().is_some();
         let mut settings = HttpPersistentSettings::for_session(&downstream);
         if let Some(ctx) = persisted {
             settings.set_user_context(ctx);
-        }
-        if !reusable && !ended {
-            downstream.shutdown().await;
-            return None;
         }
         match downstream.finish().await {
             Ok(reusable) => Some(ReusedHttpStream::from_reusable_stream(reusable?, settings)),

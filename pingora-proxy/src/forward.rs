@@ -80,7 +80,12 @@ pub(crate) fn strip_response(resp: &mut ResponseHeader) {
         }
         resp.remove_known(KnownName::Connection);
     }
-    for name in [KnownName::KeepAlive, KnownName::ProxyConnection, KnownName::Upgrade] {
+    for name in [
+        KnownName::KeepAlive,
+        KnownName::ProxyConnection,
+        KnownName::Te,
+        KnownName::Upgrade,
+    ] {
         if resp.fields().has(name) {
             resp.remove_known(name);
         }

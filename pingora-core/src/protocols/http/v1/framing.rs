@@ -150,9 +150,11 @@ pub fn connection_options(fields: &Fields) -> ConnectionOptions {
 }
 
 /// Returns the number a `Content-Length` states: digits only (RFC 9110 section 8.6).
+///
+/// Leading zeros are refused: some parsers take them for octal.
 pub fn parse_length(value: &[u8]) -> Option<u64> {
     // 19 digits cannot overflow, and nothing real is longer.
-    if value.is_empty() || value.len() > 19 {
+    if value.is_empty() || value.len() > 19 || (value[0] == b'0' && value.len() > 1) {
         return None;
     }
     value.iter().try_fold(0u64, |len, b| {

@@ -52,12 +52,14 @@ pub fn parse_request(
     limits: &HttpLimits,
 ) -> Result<Option<Box<RequestHeader>>, HeadError> {
     skip_leading_line(input, scanned)?;
-    if !may_be_complete(input, scanned, limits)? {
-        return Ok(None);
+    if !may_be_complete(input, scanned)? {
+        check_request_line(input, limits)?;
+        return incomplete(input, limits);
     }
     let mut spans = Spans::new();
     let parsed = with_headers(limits, |headers| request_line(input, headers, limits, &mut spans))?;
     let Some(line) = parsed else {
+        check_request_line(input, limits)?;
         return incomplete(input, limits);
     };
     check_size(line.head_len, limits)?;
@@ -78,8 +80,8 @@ pub fn parse_response(
     scanned: &mut usize,
     limits: &HttpLimits,
 ) -> Result<Option<Box<ResponseHeader>>, HeadError> {
-    if !may_be_complete(input, scanned, limits)? {
-        return Ok(None);
+    if !may_be_complete(input, scanned)? {
+        return incomplete(input, limits);
     }
     let mut spans = Spans::new();
     let parsed = with_headers(limits, |headers| status_line(input, headers, &mut spans))?;
@@ -297,11 +299,7 @@ fn skip_leading_line(input: &mut BytesMut, scanned: &mut usize) -> Result<(), He
 }
 
 /// Returns whether parsing is worth a try: always the first time, then only with the end in sight.
-fn may_be_complete(
-    input: &[u8],
-    scanned: &mut usize,
-    limits: &HttpLimits,
-) -> Result<bool, HeadError> {
+fn may_be_complete(input: &[u8], scanned: &mut usize) -> Result<bool, HeadError> {
     if input.is_empty() {
         return Ok(false);
     }
@@ -320,8 +318,18 @@ fn may_be_complete(
     if bare {
         return Err(HeadError::bad("line not ended by CRLF"));
     }
-    check_size(input.len(), limits)?;
     Ok(false)
+}
+
+/// A target is too long as soon as so much of it has come, whether or not it ends.
+fn check_request_line(input: &[u8], limits: &HttpLimits) -> Result<(), HeadError> {
+    // The longest registered method has 17 letters.
+    const METHOD_AND_SPACE: usize = 32;
+    let limit = limits.max_target_bytes + METHOD_AND_SPACE;
+    if input.len() > limit && memchr::memchr(b'\n', &input[..limit]).is_none() {
+        return Err(HeadError::new(414, "request target too long"));
+    }
+    Ok(())
 }
 
 fn incomplete<T>(input: &[u8], limits: &HttpLimits) -> Result<Option<T>, HeadError> {

@@ -5,7 +5,8 @@ fn lengths_are_digits_only() {
     let table: &[(&str, Option<u64>)] = &[
         ("0", Some(0)),
         ("5", Some(5)),
-        ("007", Some(7)),
+        ("007", None),
+        ("00", None),
         ("9999999999999999999", Some(9_999_999_999_999_999_999)),
         ("", None),
         (" 5", None),

@@ -200,6 +200,8 @@ fn limits_have_their_statuses() {
     let long_target = vec![b'a'; limits.max_target_bytes + 1];
     let uri = [b"GET /", &long_target[..], b" HTTP/1.1\r\nHost: a\r\n\r\n"].concat();
     assert_eq!(status(&uri), 414);
+    let huge = [b"GET /", &vec![b'a'; 1 << 20][..]].concat();
+    assert_eq!(status(&huge), 414);
 
     let mut limits = limits;
     limits.max_fields = 300;
