@@ -1,0 +1,51 @@
+//! `bench-pingora --listen ADDR --upstream ADDR`: the smallest reverse proxy Pingora 0.9.1 allows.
+//!
+//! Default phases, default options, one worker thread, no logger installed. `minimal_proxy` among
+//! the examples of this repository is the same program on our crates.
+
+use std::net::SocketAddr;
+
+use async_trait::async_trait;
+use pingora::prelude::*;
+
+struct Minimal {
+    upstream: SocketAddr,
+}
+
+#[async_trait]
+impl ProxyHttp for Minimal {
+    type CTX = ();
+
+    fn new_ctx(&self) -> Self::CTX {}
+
+    async fn upstream_peer(
+        &self,
+        _session: &mut Session,
+        _ctx: &mut Self::CTX,
+    ) -> Result<Box<HttpPeer>> {
+        Ok(Box::new(HttpPeer::new(self.upstream, false, String::new())))
+    }
+}
+
+fn main() {
+    let (mut listen, mut upstream) = (None, None);
+    let mut args = std::env::args().skip(1);
+    while let (Some(name), Some(value)) = (args.next(), args.next()) {
+        match name.as_str() {
+            "--listen" => listen = Some(value),
+            "--upstream" => upstream = value.parse().ok(),
+            _ => {}
+        }
+    }
+    let (Some(listen), Some(upstream)) = (listen, upstream) else {
+        eprintln!("usage: bench-pingora --listen ADDR --upstream ADDR");
+        std::process::exit(2);
+    };
+    let mut server = Server::new(None).expect("the default configuration is valid");
+    server.bootstrap();
+    let mut proxy = http_proxy_service(&server.configuration, Minimal { upstream });
+    proxy.threads = Some(1);
+    proxy.add_tcp(&listen);
+    server.add_service(proxy);
+    server.run_forever();
+}

@@ -1,0 +1,117 @@
+//! What the driver takes on its command line.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::Result;
+use crate::proxies::{self, Proxy};
+use crate::scenario::{self, Scenario};
+
+/// What `--help` prints.
+pub const HELP: &str = "\
+usage: bench TASK [OPTIONS]
+
+tasks:
+  h1      HTTP/1: this proxy beside Pingora, hyper, nginx and HAProxy
+  build   what compiling the load balancer example costs
+  origin ADDR   the origin alone, until killed
+
+options of h1:
+  --quick           about a minute: one short round, fewer counted scenarios
+  --scenario NAME   this one only (repeatable): small, browser, 64k, 64k-chunked, 1m, upload, connect
+  --only A,B        these proxies only: ours, pingora, hyper, nginx, haproxy
+  --rounds N        rounds per scenario (default 5)
+  --timing          requests per second, CPU time and latency only, no instruments
+  --ours PROGRAM    measure this instead of building minimal_proxy: before and after a change
+  --write           put the tables into docs/benchmarks.md also if the run was a partial one
+
+A whole run of h1 or build replaces its part of docs/benchmarks.md.
+";
+
+/// The options of `h1`.
+#[derive(Debug)]
+pub struct Options {
+    /// What is measured with.
+    pub scenarios: Vec<&'static Scenario>,
+    /// What is measured.
+    pub proxies: Vec<Proxy>,
+    /// Rounds per scenario.
+    pub rounds: usize,
+    /// Length of one.
+    pub time: Duration,
+    /// Scenarios for strace and callgrind, the first of `scenarios` so many.
+    pub counted: usize,
+    /// Whether the tables go into docs/benchmarks.md.
+    pub write: bool,
+    /// Whether memory, system calls and instructions are measured.
+    pub instruments: bool,
+    /// A build of `minimal_proxy` to measure instead of a new one.
+    pub ours: Option<PathBuf>,
+}
+
+const ROUNDS: usize = 5;
+const TIME: Duration = Duration::from_secs(2);
+const QUICK_TIME: Duration = Duration::from_millis(500);
+
+impl Options {
+    /// Reads the arguments after `h1`.
+    pub fn parse(args: &[String]) -> Result<Self> {
+        let (mut quick, mut write, mut timing, mut ours) = (false, false, false, None);
+        let (mut scenarios, mut proxies, mut rounds) = (Vec::new(), Vec::new(), None);
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            let mut value = || args.next().ok_or(format!("{arg} needs a value"));
+            match arg.as_str() {
+                "--quick" => quick = true,
+                "--write" => write = true,
+                "--timing" => timing = true,
+                "--ours" => {
+                    let path = Path::new(value()?);
+                    let found = path.canonicalize();
+                    ours = Some(found.map_err(|error| format!("{}: {error}", path.display()))?);
+                }
+                "--scenario" => scenarios.push(scenario_named(value()?)?),
+                "--only" => {
+                    for name in value()?.split(',') {
+                        proxies.push(proxy_named(name)?);
+                    }
+                }
+                "--rounds" => {
+                    let count = value()?;
+                    let count: usize = count.parse().map_err(|_| format!("--rounds {count}"))?;
+                    rounds = Some(count.clamp(1, 100));
+                }
+                _ => return Err(format!("{arg} is no option of h1 (see --help)")),
+            }
+        }
+        let whole = !quick && !timing && scenarios.is_empty() && proxies.is_empty();
+        if scenarios.is_empty() {
+            scenarios = scenario::ALL.iter().collect();
+        }
+        if proxies.is_empty() {
+            proxies = proxies::ALL.to_vec();
+        }
+        Ok(Self {
+            counted: if quick { 1 } else { scenarios.len() },
+            scenarios,
+            proxies,
+            rounds: rounds.unwrap_or(if quick { 1 } else { ROUNDS }),
+            time: if quick { QUICK_TIME } else { TIME },
+            write: write || whole,
+            instruments: !timing,
+            ours,
+        })
+    }
+}
+
+fn scenario_named(name: &str) -> Result<&'static Scenario> {
+    let found = scenario::ALL.iter().find(|scenario| scenario.name == name);
+    found.ok_or_else(|| format!("no scenario is called {name} (see --help)"))
+}
+
+fn proxy_named(name: &str) -> Result<Proxy> {
+    let found = proxies::ALL.iter().find(|proxy| proxy.name() == name);
+    found
+        .copied()
+        .ok_or_else(|| format!("no proxy is called {name} (see --help)"))
+}

@@ -1,0 +1,23 @@
+//! Measures a reverse proxy beside its peers, each as a black box.
+//!
+//! Reading order: `measure/` holds what is measured and how, `proxies.rs` the programs, `scenario.rs`
+//! the requests; `load.rs` (client) and `origin.rs` (server) make the traffic over `framing.rs`;
+//! `process.rs` starts, pins and ends programs; `report.rs` prints. `soak.rs` is a tool of its own:
+//! a long mixed load that looks for leaks, not for speed.
+
+pub mod args;
+pub mod build_cost;
+pub mod compare;
+pub mod framing;
+pub mod histogram;
+pub mod load;
+pub mod machine;
+pub mod measure;
+pub mod origin;
+pub mod process;
+pub mod proxies;
+pub mod report;
+pub mod scenario;
+
+/// What everything here returns: errors are read by a person at a terminal.
+pub type Result<T, E = String> = std::result::Result<T, E>;

@@ -1,0 +1,342 @@
+//! The load generator: keep-alive connections on one epoll loop, as fast as answers come or at a
+//! fixed rate.
+//!
+//! At a fixed rate a latency counts from the moment the request was due, not from when a connection
+//! was free to send it: a stalled server is charged for everything that queued up behind the stall
+//! (no coordinated omission).
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::net::{AddressFamily, SocketType};
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
+
+use crate::Result;
+use crate::framing::{Framer, Kind};
+use crate::histogram::Histogram;
+
+/// What to send, over how many connections.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The proxy.
+    pub target: SocketAddr,
+    /// The whole request, as bytes.
+    pub request: Arc<[u8]>,
+    /// Body bytes a right answer has.
+    pub expected: u64,
+    /// Connections kept.
+    pub connections: usize,
+    /// Requests under way at once, `connections` at most.
+    pub concurrency: usize,
+    /// Whether each request takes a connection of its own.
+    pub reconnect: bool,
+}
+
+/// When to send.
+#[derive(Clone, Copy, Debug)]
+pub enum Pace {
+    /// The next request as soon as a connection is free.
+    Closed,
+    /// So many requests per second, whatever the answers do.
+    Rate(f64),
+}
+
+/// When to stop.
+#[derive(Clone, Copy, Debug)]
+pub enum Amount {
+    /// After this time.
+    Time(Duration),
+    /// After this many requests.
+    Requests(u64),
+}
+
+/// What happened.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Answers that were right.
+    pub answers: u64,
+    /// From the first request to the last answer.
+    pub elapsed: Duration,
+    /// From when a request was sent (at a fixed rate: was due) to the end of its answer.
+    pub latency: Histogram,
+}
+
+/// Connections to one proxy, kept between runs.
+#[derive(Debug)]
+pub struct Load {
+    plan: Plan,
+    epoll: rustix::fd::OwnedFd,
+    timer: rustix::fd::OwnedFd,
+    connections: Vec<Connection>,
+    /// Connections without a request, longest idle first.
+    idle: VecDeque<usize>,
+    buffer: Vec<u8>,
+    opened: u32,
+}
+
+#[derive(Debug)]
+struct Connection {
+    stream: Option<TcpStream>,
+    framer: Framer,
+    sent: usize,
+    /// When the request under way was sent or due.
+    since: Option<Instant>,
+    answered: u64,
+}
+
+/// Answers are read in pieces of this size.
+const READ_BUFFER: usize = 256 * 1024;
+/// Events taken per wake-up.
+const EVENTS: usize = 256;
+/// A proxy that answers nothing for this long has hung.
+const STALL: Duration = Duration::from_secs(20);
+/// The timer's place among the events.
+const TIMER: u64 = u64::MAX;
+/// Source addresses taken in turn, so that short connections do not run out of ports.
+const SOURCES: u32 = 64;
+
+impl Load {
+    /// Opens the connections of `plan` (none yet if each request takes its own).
+    pub fn open(plan: Plan) -> Result<Self> {
+        let os = |error: rustix::io::Errno| error.to_string();
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(os)?;
+        let timer = rustix::time::timerfd_create(
+            TimerfdClockId::Monotonic,
+            TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
+        )
+        .map_err(os)?;
+        epoll::add(&epoll, &timer, EventData::new_u64(TIMER), EventFlags::IN).map_err(os)?;
+        let mut load = Self {
+            connections: Vec::with_capacity(plan.connections),
+            idle: (0..plan.connections).collect(),
+            buffer: vec![0; READ_BUFFER],
+            opened: 0,
+            plan,
+            epoll,
+            timer,
+        };
+        for index in 0..load.plan.connections {
+            load.connections.push(Connection {
+                stream: None,
+                framer: Framer::new(Kind::Response),
+                sent: 0,
+                since: None,
+                answered: 0,
+            });
+            if !load.plan.reconnect {
+                load.connect(index)?;
+            }
+        }
+        Ok(load)
+    }
+
+    /// Sends requests and waits for all their answers.
+    pub fn run(&mut self, pace: Pace, amount: Amount) -> Result<Outcome> {
+        let start = Instant::now();
+        let (deadline, mut budget) = match amount {
+            Amount::Time(time) => (Some(start + time), u64::MAX),
+            Amount::Requests(requests) => (None, requests),
+        };
+        let mut outcome = Outcome::default();
+        let mut events = Vec::with_capacity(EVENTS);
+        let (mut issued, mut last_answer) = (0, start);
+        loop {
+            let now = Instant::now();
+            if deadline.is_some_and(|deadline| now >= deadline) {
+                budget = issued;
+            }
+            let next = self.issue(pace, start, now, budget, &mut issued)?;
+            if issued >= budget && outcome.answers == issued {
+                break;
+            }
+            if now.duration_since(last_answer) > STALL {
+                return Err(format!("no answer for {} s", STALL.as_secs()));
+            }
+            // A closed loop always has answers coming; a paced one waits for its next request too.
+            let wake = [next, deadline].into_iter().flatten().min();
+            self.wait(wake.unwrap_or(now + STALL), now, &mut events)?;
+            let before = outcome.answers;
+            for event in &events {
+                if event.data.u64() != TIMER {
+                    self.ready(event.data.u64() as usize, &mut outcome)?;
+                }
+            }
+            if outcome.answers > before {
+                last_answer = Instant::now();
+            }
+        }
+        outcome.elapsed = start.elapsed();
+        Ok(outcome)
+    }
+
+    /// Sends what is due; returns when the next request is.
+    fn issue(
+        &mut self,
+        pace: Pace,
+        start: Instant,
+        now: Instant,
+        budget: u64,
+        issued: &mut u64,
+    ) -> Result<Option<Instant>> {
+        while *issued < budget {
+            let due = match pace {
+                Pace::Closed => now,
+                Pace::Rate(rate) => start + Duration::from_secs_f64(*issued as f64 / rate),
+            };
+            if due > now {
+                return Ok(Some(due));
+            }
+            let busy = self.plan.connections - self.idle.len();
+            let Some(index) = self.idle.front().filter(|_| busy < self.plan.concurrency) else {
+                return Ok(None);
+            };
+            let index = *index;
+            self.idle.pop_front();
+            if self.connections[index].stream.is_none() {
+                self.connect(index)?;
+            }
+            let connection = &mut self.connections[index];
+            connection.since = Some(due);
+            connection.sent = 0;
+            connection.write(&self.plan.request)?;
+            *issued += 1;
+        }
+        Ok(None)
+    }
+
+    fn wait(&mut self, wake: Instant, now: Instant, events: &mut Vec<epoll::Event>) -> Result<()> {
+        // A timer descriptor, because epoll's own timeout is in milliseconds.
+        let after = wake
+            .saturating_duration_since(now)
+            .max(Duration::from_nanos(1));
+        let after = Timespec {
+            tv_sec: after.as_secs() as i64,
+            tv_nsec: i64::from(after.subsec_nanos()),
+        };
+        let once = Itimerspec {
+            it_interval: Timespec::default(),
+            it_value: after,
+        };
+        rustix::time::timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)
+            .map_err(|error| error.to_string())?;
+        events.clear();
+        let space = rustix::buffer::spare_capacity(events);
+        match epoll::wait(&self.epoll, space, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn connect(&mut self, index: usize) -> Result<()> {
+        let source = Ipv4Addr::new(127, 0, 1, (self.opened % SOURCES) as u8 + 1);
+        self.opened += 1;
+        let connect = || -> io::Result<TcpStream> {
+            let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+            rustix::net::bind(&socket, &SocketAddr::from((source, 0)))?;
+            rustix::net::connect(&socket, &self.plan.target)?;
+            let stream = TcpStream::from(socket);
+            stream.set_nodelay(true)?;
+            stream.set_nonblocking(true)?;
+            Ok(stream)
+        };
+        let failed = |error: io::Error| format!("connecting to {}: {error}", self.plan.target);
+        let stream = connect().map_err(failed)?;
+        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+        epoll::add(
+            &self.epoll,
+            &stream,
+            EventData::new_u64(index as u64),
+            flags,
+        )
+        .map_err(|error| error.to_string())?;
+        let connection = &mut self.connections[index];
+        connection.stream = Some(stream);
+        connection.framer = Framer::new(Kind::Response);
+        connection.answered = 0;
+        Ok(())
+    }
+
+    fn ready(&mut self, index: usize, outcome: &mut Outcome) -> Result<()> {
+        let connection = &mut self.connections[index];
+        if connection.since.is_some() {
+            connection.write(&self.plan.request)?;
+        }
+        if !connection.read(&mut self.buffer, &self.plan)? {
+            return Ok(());
+        }
+        let Some(since) = connection.since.take() else {
+            return Err(String::from("an answer nobody asked for"));
+        };
+        connection.answered += 1;
+        if self.plan.reconnect || connection.framer.closes() {
+            connection.stream = None;
+        }
+        outcome.answers += 1;
+        outcome.latency.record(since.elapsed());
+        self.idle.push_back(index);
+        Ok(())
+    }
+}
+
+impl Connection {
+    fn write(&mut self, request: &[u8]) -> Result<()> {
+        let Some(stream) = &mut self.stream else {
+            return Ok(());
+        };
+        while self.sent < request.len() {
+            match stream.write(&request[self.sent..]) {
+                Ok(count) => self.sent += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(format!("sending a request: {error}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what is there; returns whether the answer is complete.
+    fn read(&mut self, buffer: &mut [u8], plan: &Plan) -> Result<bool> {
+        let mut complete = false;
+        while let Some(stream) = &mut self.stream {
+            let count = match stream.read(buffer) {
+                Ok(0) => {
+                    complete |= self.framer.ends_with_stream();
+                    self.stream = None;
+                    if self.since.is_some() && !complete {
+                        let answered = self.answered;
+                        return Err(format!("connection closed after {answered} answers"));
+                    }
+                    break;
+                }
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) if self.since.is_none() => {
+                    self.stream = None;
+                    break;
+                }
+                Err(error) => return Err(format!("reading an answer: {error}")),
+            };
+            let progress = self.framer.feed(&buffer[..count])?;
+            complete |= progress.complete;
+            if progress.used < count {
+                return Err(String::from("bytes after the answer"));
+            }
+            // Less than asked for means drained.
+            if count < buffer.len() {
+                break;
+            }
+        }
+        if complete && self.framer.second_word() != b"200" {
+            let status = String::from_utf8_lossy(self.framer.second_word()).into_owned();
+            return Err(format!("answered {status}"));
+        }
+        if complete && self.framer.body_bytes() != plan.expected {
+            let found = self.framer.body_bytes();
+            return Err(format!("{found} body bytes, not {}", plan.expected));
+        }
+        Ok(complete)
+    }
+}
