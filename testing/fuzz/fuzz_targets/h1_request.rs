@@ -1,0 +1,4 @@
+//! Request heads, whole and in pieces. Read next: `h1_request` in `../src/heads.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| pingora_fuzz::h1_request(data));

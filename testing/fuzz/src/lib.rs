@@ -1,0 +1,38 @@
+//! What the fuzz targets check. Each function takes one input and panics if a promise is broken.
+//!
+//! ```text
+//! heads.rs            h1_request, h1_response: any split gives the same head; what is written is read back
+//! chunked.rs          chunked: any split gives the same body; encoder and decoders agree
+//! differential.rs     h1_differential: our parser and framing against reference/
+//! header_ops.rs       header_ops: changes of a head against a list of fields
+//! ketama.rs           ketama: the ring against an ordered map
+//! pool_ops.rs         pool_ops: the pools against vectors
+//! exchange_events.rs  exchange_events: the state of an exchange against its history
+//! split.rs            how inputs are cut
+//! reference/          a parser written from the RFCs, byte by byte, and slow
+//! ```
+//!
+//! `cargo xtask fuzz [TARGET ...]` builds and runs them; inputs are what a peer would send, so the
+//! corpus of a protocol target is readable text. A crash becomes a unit test of the crate it is in.
+//! `cargo test` in this folder replays the corpora without a fuzzer.
+
+mod chunked;
+mod differential;
+mod exchange_events;
+mod header_ops;
+mod heads;
+mod ketama;
+mod pool_ops;
+pub mod reference;
+mod split;
+
+pub use self::chunked::chunked;
+pub use self::differential::h1_differential;
+pub use self::exchange_events::{Events, exchange_events};
+pub use self::header_ops::{HeaderOps, header_ops};
+pub use self::heads::{h1_request, h1_response};
+pub use self::ketama::{Rings, ketama};
+pub use self::pool_ops::{PoolOps, pool_ops};
+
+#[cfg(test)]
+mod tests;
