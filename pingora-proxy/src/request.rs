@@ -72,7 +72,9 @@ where
             let Err(mut error) = self.try_upstream(session, ctx).await else {
                 return Outcome::Proxied;
             };
-            if session.response_written().is_some() || session.was_upgraded() {
+            // Whatever a hook says: nothing is sent twice that the client has seen begin, and no
+            // body of which a part is gone.
+            if session.response_written().is_some() || session.retry_buffer_truncated() {
                 error.set_retry(false);
             }
             if !error.retry() || tries >= max_tries {

@@ -15,12 +15,9 @@ use pingora_timeout::fast_timeout::Deadline;
 
 use super::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ServerApp};
 use crate::protocols::Stream;
-use crate::protocols::http::ServerSession;
+use crate::protocols::http::{HttpLimits, ServerSession};
 use crate::protocols::http::v1::poll_first_bytes;
 use crate::server::ShutdownWatch;
-
-/// How long a client may take from connecting to the first byte of its request.
-const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a connection is kept for a next request unless the application says otherwise.
 const DEFAULT_KEEPALIVE_SECONDS: u64 = 60;
@@ -40,7 +37,10 @@ where
         }
         let mut settings = None;
         loop {
-            let Some(first) = next_request(&mut stream, &mut settings, shutdown).await else {
+            let first_byte_timeout =
+                self.server_options().map_or(HttpLimits::default(), |o| o.limits).head_timeout;
+            let next = next_request(&mut stream, &mut settings, first_byte_timeout, shutdown);
+            let Some(first) = next.await else {
                 stream.shutdown().await;
                 return None;
             };
@@ -61,13 +61,14 @@ where
 async fn next_request(
     stream: &mut Stream,
     settings: &mut Option<HttpPersistentSettings>,
+    first_byte_timeout: Duration,
     shutdown: &ShutdownWatch,
 ) -> Option<BytesMut> {
     if let Some(prefix) = settings.as_mut().and_then(HttpPersistentSettings::take_prefix) {
         return Some(prefix);
     }
     let limit = match settings {
-        None => Some(FIRST_BYTE_TIMEOUT),
+        None => Some(first_byte_timeout),
         Some(settings) => match settings.keepalive_timeout()? {
             0 => None,
             seconds => Some(Duration::from_secs(seconds)),

@@ -76,7 +76,19 @@ where
             Err(e) => Err(e),
         };
         self.session.upstream = self.leg.counters();
+        if result.is_err() {
+            self.flush_once().await;
+        }
         result
+    }
+
+    /// Sends what the client can take at once of a response that broke off.
+    async fn flush_once(&mut self) {
+        poll_fn(|cx| {
+            let _ = self.downstream().poll_flush(cx);
+            Poll::Ready(())
+        })
+        .await;
     }
 
     async fn send_head(&mut self, peer: &HttpPeer) -> Result<()> {

@@ -29,7 +29,8 @@ pub struct HttpLimits {
     pub max_drain_bytes: usize,
     /// Bytes of a following request that are kept while one is being served. Default 64 KiB.
     pub max_pipelined_bytes: usize,
-    /// Time from the first byte of a head to its last. Default 60 s.
+    /// Time from connecting to the first byte of a request, and from there to the last of its
+    /// head. Default 60 s.
     pub head_timeout: Duration,
 }
 

@@ -21,6 +21,9 @@ use crate::protocols::http::authority::{
 /// Fields that are tokenised on the stack; a higher limit costs an allocation.
 const FIELDS_ON_STACK: usize = 100;
 
+/// The longest name a table of fields holds, whatever the limit of the head.
+const MAX_NAME_BYTES: usize = u16::MAX as usize;
+
 /// Why a head is refused, as the status that says so to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadError {
@@ -197,6 +200,9 @@ fn field_spans(
 ) -> Result<(), HeadError> {
     const BARE_LF: HeadError = HeadError::bad("line not ended by CRLF");
     for header in headers {
+        if header.name.len() > MAX_NAME_BYTES {
+            return Err(HeadError::new(431, "header name too long"));
+        }
         let name = span(input, header.name.as_bytes());
         let start = name.0 as usize;
         if start < 2 || input[start - 2..start] != *b"\r\n" {
@@ -285,15 +291,16 @@ fn has_other_http_version(input: &[u8]) -> bool {
 
 /// Tolerates one empty line before the request line (RFC 9112 section 2.2).
 fn skip_leading_line(input: &mut BytesMut, scanned: &mut usize) -> Result<(), HeadError> {
+    // Taken together with what follows only: alone it could come again and again.
+    if b"\r\n".starts_with(input.as_ref()) {
+        return Ok(());
+    }
     if input.starts_with(b"\r\n") {
         input.advance(2);
         *scanned = scanned.saturating_sub(2);
     }
     match input.first() {
-        Some(b'\n') => Err(HeadError::bad("empty line before the request line")),
-        Some(b'\r') if input.len() > 1 => {
-            Err(HeadError::bad("empty line before the request line"))
-        }
+        Some(b'\r' | b'\n') => Err(HeadError::bad("empty line before the request line")),
         _ => Ok(()),
     }
 }

@@ -151,7 +151,7 @@ impl ChunkDecoder {
         const INVALID: HeadError = HeadError::bad("invalid trailer field");
         let colon = memchr::memchr(b':', line).ok_or(INVALID)?;
         let name = HeaderName::from_bytes(&line[..colon]).map_err(|_| INVALID)?;
-        let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).map_err(|_| INVALID)?;
+        let value = HeaderValue::from_bytes(trim_ows(&line[colon + 1..])).map_err(|_| INVALID)?;
         if is_forbidden_trailer(&name) {
             return Ok(());
         }
@@ -185,6 +185,14 @@ fn check_trailer_size(len: usize, limits: &HttpLimits) -> Result<(), HeadError> 
         return Err(HeadError::bad("trailer section too large"));
     }
     Ok(())
+}
+
+/// Without optional white space: spaces and tabs, not the CR and FF `trim_ascii` takes as well.
+fn trim_ows(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
 }
 
 /// Framing, routing, authentication, caching and content fields have no business in trailers.

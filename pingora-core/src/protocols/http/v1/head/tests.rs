@@ -268,3 +268,29 @@ fn responses_tell_their_length() {
         assert_eq!(response(bytes, method.clone()), *expected, "{}", bytes.escape_ascii());
     }
 }
+
+#[test]
+fn one_empty_line_is_skipped_however_it_comes() {
+    let limits = HttpLimits::default();
+    for cut in 1..4 {
+        let whole = b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        let (mut input, mut scanned) = (BytesMut::from(&whole[..cut]), 0);
+        let first = parse_request(&mut input, &mut scanned, &limits);
+        let refused = first.is_err() || {
+            input.extend_from_slice(&whole[cut..]);
+            parse_request(&mut input, &mut scanned, &limits).is_err()
+        };
+        assert!(refused, "cut at {cut}");
+    }
+}
+
+#[test]
+fn names_are_bounded_whatever_the_limits() {
+    let mut limits = HttpLimits::default();
+    limits.max_head_bytes = 1 << 20;
+    let mut head = b"GET / HTTP/1.1\r\nHost: a\r\n".to_vec();
+    head.resize(head.len() + 70_000, b'x');
+    head.extend_from_slice(b": y\r\n\r\n");
+    let parsed = parse_request(&mut BytesMut::from(&head[..]), &mut 0, &limits);
+    assert_eq!(parsed.unwrap_err().status, 431);
+}

@@ -44,7 +44,7 @@ impl HttpSession {
             && !self.state.upgraded
             && self.state.keepalive_reuses_remaining != Some(0)
             && !self.state.encoder.is_until_close()
-            && !self.state.wire.input.eof
+            && (!self.state.wire.input.eof || !self.state.wire.input.buf.is_empty())
             && (self.state.options.pipelining
                 || !self.state.body.is_done()
                 || self.state.wire.input.buf.is_empty())

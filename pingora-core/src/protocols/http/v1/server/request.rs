@@ -221,8 +221,10 @@ impl HttpSession {
         };
         self.state.body = BodyDecoder::new(framing.length);
         self.state.client_keepalive = framing.keep_alive;
-        if !self.state.body.is_done() {
-            self.state.read_timer.reset(self.head_timeout());
+        if let Some(timeout) = self.state.read_timeout
+            && !self.state.body.is_done()
+        {
+            self.state.read_timer.reset(timeout);
         }
         Ok(())
     }
@@ -271,7 +273,8 @@ impl HttpSession {
     }
 
     fn head_timeout(&self) -> std::time::Duration {
-        self.state.read_timeout.unwrap_or(self.state.limits.head_timeout)
+        let limit = self.state.limits.head_timeout;
+        self.state.read_timeout.map_or(limit, |timeout| timeout.min(limit))
     }
 
     /// Turns a malformed message into the error that answers it; nothing behind it is read.

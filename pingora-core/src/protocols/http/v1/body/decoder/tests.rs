@@ -79,6 +79,8 @@ fn bad_chunks_are_refused() {
         b"0\r\nbad name: y\r\n\r\n",
         b"0\r\nX y\r\n\r\n",
         b"0\r\n X: y\r\n\r\n",
+        b"0\r\nX: y\r\r\n\r\n",
+        b"0\r\nX: \x0cy\r\n\r\n",
     ];
     for input in table {
         for step in 1..=input.len() {
