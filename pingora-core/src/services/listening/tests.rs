@@ -1,5 +1,6 @@
 //! Tests of a service over real sockets on ports the system chose.
 
+use std::io::{Read as _, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -90,6 +91,25 @@ async fn shutdown_closes_the_socket_and_waits_for_connections() {
     assert_eq!(exchange(&mut client, b'x').await, b'y');
     running.task.await.unwrap();
     assert!(running.app.cleaned.load(Ordering::Relaxed));
+}
+
+#[tokio::test]
+async fn shutdown_serves_the_connections_in_the_backlog() {
+    let running = run(service()).await;
+    // Blocks the only thread, so that nothing is accepted before the shutdown.
+    let mut clients: Vec<_> = (0..20)
+        .map(|_| std::net::TcpStream::connect(&running.address).unwrap())
+        .collect();
+    for client in &mut clients {
+        client.write_all(b"x").unwrap();
+    }
+    running.shutdown.send_replace(true);
+    running.task.await.unwrap();
+    for mut client in clients {
+        let mut answer = [0];
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, *b"y");
+    }
 }
 
 #[tokio::test]
