@@ -8,7 +8,6 @@
 //! curl http://127.0.0.1:6195/ -w '%{time_total} s\n'
 //! ```
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -30,7 +29,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const MAX_TRIES: u32 = 8;
 
 struct Patient {
-    upstream: SocketAddr,
+    upstream: demo::Upstream,
 }
 
 #[derive(Default)]
@@ -53,7 +52,7 @@ impl ProxyHttp for Patient {
             println!("try {} in {pause:?}", ctx.failures + 1);
             tokio::time::sleep(pause).await;
         }
-        let mut peer = HttpPeer::new(self.upstream, false, String::new());
+        let mut peer = HttpPeer::new(self.upstream.address, false, String::new());
         peer.options.connection_timeout = Some(Duration::from_secs(1));
         Ok(Box::new(peer))
     }

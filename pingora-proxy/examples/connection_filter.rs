@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! curl http://127.0.0.1:6196/
-//! curl http://127.0.0.1:6196/ --interface 127.0.0.2       # refused
+//! curl http://127.0.0.1:6196/ --interface 127.0.0.2       # empty reply
 //! ```
 //!
 //! 127.0.0.2 is a second address of this machine, as far as Linux is concerned.
@@ -38,7 +38,7 @@ impl ConnectionFilter for Blocklist {
 }
 
 struct Forward {
-    upstream: SocketAddr,
+    upstream: demo::Upstream,
 }
 
 #[async_trait]
@@ -48,7 +48,11 @@ impl ProxyHttp for Forward {
     fn new_ctx(&self) {}
 
     async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut ()) -> Result<Box<HttpPeer>> {
-        Ok(Box::new(HttpPeer::new(self.upstream, false, String::new())))
+        Ok(Box::new(HttpPeer::new(
+            self.upstream.address,
+            false,
+            String::new(),
+        )))
     }
 }
 

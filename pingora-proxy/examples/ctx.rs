@@ -10,7 +10,6 @@
 //! The response headers tell what was counted.
 
 use std::any::Any;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
@@ -22,8 +21,8 @@ mod demo;
 
 /// Lives as long as the process, shared by all threads.
 struct Router {
-    stable: SocketAddr,
-    beta: SocketAddr,
+    stable: demo::Upstream,
+    beta: demo::Upstream,
     requests: AtomicUsize,
 }
 
@@ -69,8 +68,12 @@ impl ProxyHttp for Router {
     }
 
     async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-        let address = if ctx.beta { self.beta } else { self.stable };
-        Ok(Box::new(HttpPeer::new(address, false, String::new())))
+        let upstream = if ctx.beta { &self.beta } else { &self.stable };
+        Ok(Box::new(HttpPeer::new(
+            upstream.address,
+            false,
+            String::new(),
+        )))
     }
 
     async fn response_filter(

@@ -11,7 +11,6 @@
 //!
 //! Route by what will be sent: the path as it was received, not a decoded form of it.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
@@ -25,8 +24,8 @@ mod demo;
 const TOKEN: &str = "Bearer sesame";
 
 struct Gateway {
-    shop: SocketAddr,
-    admin: SocketAddr,
+    shop: demo::Upstream,
+    admin: demo::Upstream,
     requests: AtomicUsize,
 }
 
@@ -52,12 +51,15 @@ impl ProxyHttp for Gateway {
     }
 
     async fn upstream_peer(&self, session: &mut Session, _ctx: &mut ()) -> Result<Box<HttpPeer>> {
-        let address = if is_admin(session) {
-            self.admin
-        } else {
-            self.shop
+        let upstream = match is_admin(session) {
+            true => &self.admin,
+            false => &self.shop,
         };
-        Ok(Box::new(HttpPeer::new(address, false, String::new())))
+        Ok(Box::new(HttpPeer::new(
+            upstream.address,
+            false,
+            String::new(),
+        )))
     }
 
     async fn upstream_request_filter(

@@ -36,7 +36,7 @@ const DEAD: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr
 
 /// A load balancer. Without backends, it brings three of its own and a dead one
 #[derive(Parser)]
-#[command(version)]
+#[command(name = "load_balancer", version)]
 struct Args {
     /// A server to send requests to; may be repeated
     #[arg(long = "backend", value_name = "HOST:PORT")]
@@ -50,7 +50,11 @@ struct Args {
     server: Opt,
 }
 
-struct Balancer(Arc<LoadBalancer<RoundRobin>>);
+struct Balancer {
+    backends: Arc<LoadBalancer<RoundRobin>>,
+    // Demo backends end when these are dropped, that is after the last request.
+    _demo: Vec<demo::Upstream>,
+}
 
 /// What is known about one request.
 #[derive(Default)]
@@ -68,7 +72,7 @@ impl ProxyHttp for Balancer {
 
     async fn upstream_peer(&self, _: &mut Session, tried: &mut Tried) -> Result<Box<HttpPeer>> {
         let untried = |b: &Backend, healthy| healthy && !tried.failed.contains(&b.addr);
-        let Some(backend) = self.0.select_with(b"", 256, untried) else {
+        let Some(backend) = self.backends.select_with(b"", 256, untried) else {
             return Error::e_explain(HTTPStatus(503), "no healthy backend left to try");
         };
         let mut peer = HttpPeer::new(backend, false, String::new());
@@ -144,13 +148,15 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<std::convert::Infallible, String> {
-    let backends = resolve(&args.backends)?;
+    let mut backends = resolve(&args.backends)?;
     let mut server = Server::new(args.server).map_err(|e| e.to_string())?;
     server.bootstrap();
-    let backends = match backends.is_empty() {
-        true => add_demo_backends(&mut server).map_err(|e| e.to_string())?,
-        false => backends,
-    };
+    let mut demo = Vec::new();
+    if backends.is_empty() {
+        demo = add_demo_backends(&mut server).map_err(|e| e.to_string())?;
+        backends.extend(demo.iter().map(|upstream| upstream.address));
+        backends.push(DEAD);
+    }
 
     let mut balancer = LoadBalancer::try_from_iter(backends).map_err(|e| e.to_string())?;
     let mut check = TcpHealthCheck::new();
@@ -160,14 +166,17 @@ fn run(args: Args) -> Result<std::convert::Infallible, String> {
     balancer.parallel_health_check = true;
     let checks = background_service("health checks", balancer);
 
-    let mut proxy = http_proxy_service(&server.configuration, Balancer(checks.task()));
+    let balancer = Balancer {
+        backends: checks.task(),
+        _demo: demo,
+    };
+    let mut proxy = http_proxy_service(&server.configuration, balancer);
     for address in &args.listen {
         proxy.add_tcp(address);
     }
     server.add_service(background_service("hint", Hint(proxy.address_watch())));
-    // Listen once it is known which backends are alive.
-    let checked = server.add_service(checks);
-    server.add_service(proxy).add_dependency(checked);
+    server.add_service(checks);
+    server.add_service(proxy);
     server.run_forever()
 }
 
@@ -175,23 +184,24 @@ fn run(args: Args) -> Result<std::convert::Infallible, String> {
 fn resolve(backends: &[String]) -> Result<Vec<SocketAddr>, String> {
     let mut addresses = Vec::new();
     for backend in backends {
-        let found = backend
-            .to_socket_addrs()
-            .map_err(|e| format!("--backend {backend:?}: expected HOST:PORT: {e}"))?;
+        let found = backend.to_socket_addrs().map_err(|e| match e.kind() {
+            io::ErrorKind::InvalidInput => format!("--backend {backend:?}: expected HOST:PORT"),
+            _ => format!("--backend {backend:?}: {e}"),
+        })?;
         addresses.extend(found);
     }
     Ok(addresses)
 }
 
-/// Adds three backends to the server; returns their addresses and one where nothing listens.
-fn add_demo_backends(server: &mut Server) -> Result<Vec<SocketAddr>> {
-    let mut addresses = vec![DEAD];
+/// Adds three backends to the server; returns where they are.
+fn add_demo_backends(server: &mut Server) -> Result<Vec<demo::Upstream>> {
+    let mut upstreams = Vec::new();
     for name in ["backend 1", "backend 2", "backend 3"] {
-        let (service, address) = demo::backend(name)?;
+        let (service, upstream) = demo::backend(name)?;
         server.add_service(service);
-        addresses.push(address);
+        upstreams.push(upstream);
     }
-    Ok(addresses)
+    Ok(upstreams)
 }
 
 /// Prints a line; nobody may be reading.

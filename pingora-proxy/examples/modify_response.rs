@@ -8,7 +8,6 @@
 //!
 //! Nothing is held back, so a body of any size passes in constant memory.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,7 +20,7 @@ use pingora_proxy::prelude::*;
 mod demo;
 
 struct Page {
-    upstream: SocketAddr,
+    upstream: demo::Upstream,
 }
 
 /// How far the body of a response is.
@@ -47,7 +46,11 @@ impl ProxyHttp for Page {
         _session: &mut Session,
         _ctx: &mut Body,
     ) -> Result<Box<HttpPeer>> {
-        Ok(Box::new(HttpPeer::new(self.upstream, false, String::new())))
+        Ok(Box::new(HttpPeer::new(
+            self.upstream.address,
+            false,
+            String::new(),
+        )))
     }
 
     async fn response_filter(

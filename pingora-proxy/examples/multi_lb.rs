@@ -8,7 +8,6 @@
 //! curl http://127.0.0.1:6194/static/b
 //! ```
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +24,7 @@ struct Router {
     api: Arc<LoadBalancer<RoundRobin>>,
     // Consistent: when a backend goes, only the paths it had move.
     files: Arc<LoadBalancer<Consistent>>,
+    _upstreams: [Vec<demo::Upstream>; 2],
 }
 
 #[async_trait]
@@ -46,26 +46,27 @@ impl ProxyHttp for Router {
     }
 }
 
-/// Adds demo backends to the server; returns their addresses.
-fn add_backends(server: &mut Server, names: &[&str]) -> Result<Vec<SocketAddr>> {
-    let mut addresses = Vec::new();
+/// Adds demo backends to the server; returns where they are.
+fn add_backends(server: &mut Server, names: &[&str]) -> Result<Vec<demo::Upstream>> {
+    let mut upstreams = Vec::new();
     for name in names {
-        let (service, address) = demo::backend(name)?;
+        let (service, upstream) = demo::backend(name)?;
         server.add_service(service);
-        addresses.push(address);
+        upstreams.push(upstream);
     }
-    Ok(addresses)
+    Ok(upstreams)
 }
 
-/// Returns a balancer over `addresses` as a service that checks them every second.
+/// Returns a balancer over `upstreams` as a service that checks them every second.
 fn balancer<S>(
     name: &str,
-    addresses: Vec<SocketAddr>,
+    upstreams: &[demo::Upstream],
 ) -> Result<GenBackgroundService<LoadBalancer<S>>>
 where
     S: BackendSelection + Send + Sync + 'static,
     S::Iter: BackendIter,
 {
+    let addresses = upstreams.iter().map(|upstream| upstream.address);
     let mut balancer = LoadBalancer::<S>::try_from_iter(addresses).or_fail()?;
     balancer.set_health_check(TcpHealthCheck::new());
     balancer.health_check_frequency = Some(Duration::from_secs(1));
@@ -75,15 +76,15 @@ where
 fn main() -> Result<()> {
     let mut server = Server::new(Opt::parse_args())?;
     server.bootstrap();
-    let api = balancer("api", add_backends(&mut server, &["api 1", "api 2"])?)?;
-    let files = balancer(
-        "files",
-        add_backends(&mut server, &["file 1", "file 2", "file 3"])?,
-    )?;
+    let api_upstreams = add_backends(&mut server, &["api 1", "api 2"])?;
+    let file_upstreams = add_backends(&mut server, &["file 1", "file 2", "file 3"])?;
+    let api = balancer("api", &api_upstreams)?;
+    let files = balancer("files", &file_upstreams)?;
 
     let router = Router {
         api: api.task(),
         files: files.task(),
+        _upstreams: [api_upstreams, file_upstreams],
     };
     let mut proxy = http_proxy_service(&server.configuration, router);
     proxy.add_tcp("127.0.0.1:6194");

@@ -9,7 +9,6 @@
 //! ```
 
 use std::any::Any;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -70,7 +69,7 @@ impl HttpModule for RequestId {
 }
 
 struct Forward {
-    upstream: SocketAddr,
+    upstream: demo::Upstream,
 }
 
 #[async_trait]
@@ -93,7 +92,11 @@ impl ProxyHttp for Forward {
     }
 
     async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut ()) -> Result<Box<HttpPeer>> {
-        Ok(Box::new(HttpPeer::new(self.upstream, false, String::new())))
+        Ok(Box::new(HttpPeer::new(
+            self.upstream.address,
+            false,
+            String::new(),
+        )))
     }
 
     async fn logging(&self, session: &mut Session, _e: Option<&Error>, ctx: &mut ()) {

@@ -4,7 +4,7 @@
 //! `cargo run --release --example server`
 //!
 //! ```text
-//! echo hello | nc -q1 127.0.0.1 6142             # echo of bytes
+//! echo hello | curl -sm1 telnet://127.0.0.1:6142  # echo of bytes
 //! curl http://127.0.0.1:6145/ -d hello           # echo of a request's body
 //! curl http://127.0.0.1:6141/ -d hello -i        # the same through a proxy
 //! ```
