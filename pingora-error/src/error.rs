@@ -1,50 +1,12 @@
-//! The error itself: constructors, what can be learned from it and how it is printed. The words
-//! it is made of are in `kind`; conversions from other errors in `context`.
+//! What can be done with the error of `lib.rs`: constructors, what can be learned from it and how
+//! it is printed. The words it is made of are in `kind`; conversions from other errors in
+//! `context`.
 
-use std::{error::Error as ErrorTrait, fmt, result};
+use std::{error::Error as ErrorTrait, fmt};
 
-use crate::{ErrorSource, ErrorType, ImmutStr, RetryType};
+use crate::{BError, Error, ErrorSource, ErrorType, ImmutStr, Result, RetryType};
 
-/// A boxed [`Error`], which is how errors travel.
-pub type BError = Box<Error>;
-
-/// A result whose error is a [`BError`] unless said otherwise.
-pub type Result<T, E = BError> = result::Result<T, E>;
-
-type Cause = Box<dyn ErrorTrait + Send + Sync>;
-
-/// An error with its type, source, retry decision, context and cause.
-///
-/// It prints as one line for operators: source, type, then the chain of contexts and causes.
-/// Because that line holds the causes already, [`std::error::Error::source`] is `None`; look at
-/// the `cause` field or [`Error::root_cause`] instead.
-///
-/// ```
-/// use pingora_error::{Error, ErrorType};
-/// use std::io;
-///
-/// let refused = io::Error::new(io::ErrorKind::ConnectionRefused, "refused");
-/// let mut e = Error::because(ErrorType::ConnectRefused, "Peer: 1.2.3.4:80", refused);
-/// e.as_up();
-/// e.set_retry(true);
-/// assert_eq!(
-///     e.to_string(),
-///     "Upstream ConnectRefused context: Peer: 1.2.3.4:80 cause: refused",
-/// );
-/// ```
-#[derive(Debug)]
-pub struct Error {
-    /// What failed.
-    pub etype: ErrorType,
-    /// Whose fault it is; [`ErrorSource::Unset`] until somebody knows.
-    pub esource: ErrorSource,
-    /// Whether the request may be tried again; by default not.
-    pub retry: RetryType,
-    /// Why it failed.
-    pub cause: Option<Cause>,
-    /// What was attempted.
-    pub context: Option<ImmutStr>,
-}
+pub(crate) type Cause = Box<dyn ErrorTrait + Send + Sync>;
 
 impl Error {
     /// Returns an error made of all its parts. The retry decision is that of `cause` if it is an

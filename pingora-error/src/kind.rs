@@ -1,5 +1,7 @@
-//! The vocabulary of an error: what failed, whose fault it is, may it be tried again. Used by
-//! `error`.
+//! The vocabulary of an error: whose fault it is, may it be tried again, and what makes the enum
+//! of types out of its table in `lib.rs`. Used by `error`.
+
+use crate::ErrorType;
 
 // One table declares the unit variants and their names, so that neither can be forgotten.
 macro_rules! error_types {
@@ -39,70 +41,11 @@ macro_rules! error_types {
         }
 
         #[cfg(test)]
-        const UNIT_TYPES: &[(ErrorType, &str)] = &[$((ErrorType::$name, stringify!($name)),)*];
+        pub(crate) const UNIT_TYPES: &[(ErrorType, &str)] = &[$((ErrorType::$name, stringify!($name)),)*];
     };
 }
 
-error_types! {
-    /// A connection was not established in time.
-    ConnectTimedout,
-    /// The peer refused the connection.
-    ConnectRefused,
-    /// There is no route to the peer.
-    ConnectNoRoute,
-    /// The TLS handshake did not start: the library wants a certificate that is not there yet.
-    TLSWantX509Lookup,
-    /// The TLS handshake failed.
-    TLSHandshakeFailure,
-    /// The TLS handshake did not finish in time.
-    TLSHandshakeTimedout,
-    /// The certificate of the peer is not acceptable.
-    InvalidCert,
-    /// A handshake other than TLS failed, for example that of HTTP/2.
-    HandshakeError,
-    /// A connection was not established for a reason none of the others name.
-    ConnectError,
-    /// An address could not be bound or listened on.
-    BindError,
-    /// A connection could not be accepted.
-    AcceptError,
-    /// A socket operation such as setting an option failed.
-    SocketError,
-    /// The proxy between us and the upstream refused its CONNECT, or answered something invalid.
-    ConnectProxyFailure,
-    /// A header or the head of a message is not valid HTTP.
-    InvalidHTTPHeader,
-    /// The peer violated HTTP/1.
-    H1Error,
-    /// The peer, or a stream, failed with an error of HTTP/2.
-    H2Error,
-    /// The peer asks for HTTP/1 instead of HTTP/2.
-    H2Downgrade,
-    /// The peer agreed on HTTP/2 but does not speak it.
-    InvalidH2,
-    /// Reading failed.
-    ReadError,
-    /// Writing failed.
-    WriteError,
-    /// Nothing could be read in time.
-    ReadTimedout,
-    /// Nothing could be written in time.
-    WriteTimedout,
-    /// The peer closed the connection too early.
-    ConnectionClosed,
-    /// A file could not be opened.
-    FileOpenError,
-    /// A file could not be created.
-    FileCreateError,
-    /// A file could not be read.
-    FileReadError,
-    /// A file could not be written.
-    FileWriteError,
-    /// The program itself is at fault.
-    InternalError,
-    /// Nothing better is known.
-    UnknownError,
-}
+pub(crate) use error_types;
 
 impl ErrorType {
     /// Returns a type of the user's own, [`ErrorType::Custom`].
@@ -199,6 +142,7 @@ impl From<bool> for RetryType {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::UNIT_TYPES;
 
     #[test]
     fn names_and_codes() {
