@@ -2,5 +2,8 @@
 
 mod bodies;
 mod keepalive;
+mod phases;
 mod requests;
 mod responses;
+mod retry;
+mod upgrade;

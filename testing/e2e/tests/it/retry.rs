@@ -1,0 +1,346 @@
+//! Second tries: what is repeated, how often, with which body, and what must never be.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use pingora::prelude::*;
+use pingora_e2e::harness;
+use pingora_test_support::client::Client;
+use pingora_test_support::origin::{Origin, Reply, Request};
+use pingora_test_support::raw;
+
+/// An origin whose first connection dies when it gets its second request: what a client of a kept
+/// connection meets when the server closes it at the same moment.
+async fn dies_on_reuse() -> Origin {
+    Origin::start(|request| match (request.connection, request.index) {
+        (1, 2) => Reply::nothing().close(),
+        _ => Reply::ok(&request.body),
+    })
+    .await
+}
+
+fn of<'a>(requests: &'a [Request], method: &str) -> Vec<&'a Request> {
+    requests
+        .iter()
+        .filter(|request| request.method == method)
+        .collect()
+}
+
+/// RFC 9110 section 9.2.2: idempotent requests are repeated when a kept connection dies.
+#[test]
+fn idempotent_requests_are_repeated() {
+    harness::run(async {
+        for (method, body) in [
+            ("GET", ""),
+            ("HEAD", ""),
+            ("OPTIONS", ""),
+            ("PUT", "hello"),
+            ("DELETE", ""),
+        ] {
+            let origin = dies_on_reuse().await;
+            let proxy = harness::forward(origin.addr()).await;
+            let mut client = Client::connect(proxy.addr()).await;
+            assert_eq!(client.get("/first").await.status, 200);
+            let response = client.request(method, "/second", &[], body).await;
+            assert_eq!(response.status, 200, "{method}");
+            assert_eq!(origin.connections(), 2, "{method}");
+            let requests = origin.requests();
+            let second: Vec<&Request> = requests.iter().filter(|r| r.target == "/second").collect();
+            assert_eq!(second.len(), 2, "{method}");
+            assert!(
+                second.iter().all(|request| request.body == body),
+                "{method}"
+            );
+        }
+    });
+}
+
+/// A POST or PATCH that may have been acted on is not.
+#[test]
+fn other_requests_are_not_repeated() {
+    harness::run(async {
+        for method in ["POST", "PATCH", "MADEUP"] {
+            for body in ["", "hello"] {
+                let origin = dies_on_reuse().await;
+                let proxy = harness::forward(origin.addr()).await;
+                let mut client = Client::connect(proxy.addr()).await;
+                assert_eq!(client.get("/first").await.status, 200);
+                let length = body.len().to_string();
+                let fields = [("Content-Length", &*length)];
+                let response = client.request(method, "/second", &fields, body).await;
+                assert_eq!(response.status, 502, "{method}");
+                assert_eq!(
+                    of(&origin.requests(), method).len(),
+                    1,
+                    "{method} was repeated"
+                );
+            }
+        }
+    });
+}
+
+/// On a connection of its own, even a GET is not repeated: the origin is broken, not late.
+#[test]
+fn fresh_connections_are_not_repeated() {
+    harness::run(async {
+        for reply in [
+            Reply::nothing().close(),
+            Reply::nothing().reset(),
+            Reply::raw("HTTP/1.1 2").close(),
+        ] {
+            let origin = Origin::start(move |_| reply.clone()).await;
+            let proxy = harness::forward(origin.addr()).await;
+            let response = Client::connect(proxy.addr()).await.get("/").await;
+            assert_eq!((response.status, origin.requests().len()), (502, 1));
+        }
+    });
+}
+
+/// Once something was answered, there is no second try.
+#[test]
+fn begun_responses_are_not_repeated() {
+    harness::run(async {
+        let origin = Origin::start(|request| match request.index {
+            1 => Reply::ok("first"),
+            _ => Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello").reset(),
+        })
+        .await;
+        let proxy = harness::forward(origin.addr()).await;
+        let mut client = Client::connect(proxy.addr()).await;
+        assert_eq!(client.get("/").await.text(), "first");
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let second = client.try_response().await;
+        assert!(
+            second
+                .as_ref()
+                .map_or(true, |response| response.status == 502),
+            "{second:?}"
+        );
+    });
+}
+
+/// A connection that the origin closed while it waited is not used at all.
+#[test]
+fn closed_connections_are_noticed() {
+    harness::run(async {
+        let origin = Origin::start(|_| Reply::ok("hi").close()).await;
+        let proxy = harness::forward(origin.addr()).await;
+        let mut client = Client::connect(proxy.addr()).await;
+        for round in 1..=5 {
+            let response = client.request("POST", "/", &[], "body").await;
+            assert_eq!(response.text(), "hi");
+            origin.wait_for_closed(round).await;
+            // Let the proxy see it as well; its next request is what shows that it has.
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(origin.requests().len(), 5);
+    });
+}
+
+/// Counts its tries and decides in its hooks; `peers` are tried in turn, the last for ever.
+struct Turns {
+    peers: Vec<SocketAddr>,
+    tries: Arc<AtomicUsize>,
+    connect: Option<bool>,
+    proxy: Option<bool>,
+}
+
+impl Turns {
+    fn new(peers: &[SocketAddr], connect: Option<bool>, proxy: Option<bool>) -> Self {
+        Self {
+            peers: peers.to_vec(),
+            tries: Arc::new(AtomicUsize::new(0)),
+            connect,
+            proxy,
+        }
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Turns {
+    type CTX = usize;
+    fn new_ctx(&self) -> usize {
+        0
+    }
+    async fn upstream_peer(&self, _: &mut Session, turn: &mut usize) -> Result<Box<HttpPeer>> {
+        self.tries.fetch_add(1, Ordering::Relaxed);
+        let peer = self.peers[(*turn).min(self.peers.len() - 1)];
+        *turn += 1;
+        Ok(harness::peer(peer))
+    }
+    fn fail_to_connect(
+        &self,
+        _: &mut Session,
+        _: &HttpPeer,
+        _: &mut usize,
+        mut e: Box<Error>,
+    ) -> Box<Error> {
+        if let Some(retry) = self.connect {
+            e.set_retry(retry);
+        }
+        e
+    }
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        _: &mut Session,
+        mut e: Box<Error>,
+        _: &mut usize,
+        _: bool,
+    ) -> Box<Error> {
+        if let Some(retry) = self.proxy {
+            e.set_retry(retry);
+        }
+        e
+    }
+}
+
+/// Nothing was sent when connecting failed, so even a POST may go elsewhere, if the hook says so.
+#[test]
+fn failing_over() {
+    harness::run(async {
+        let dead = raw::refused_addr().await;
+        let origin = Origin::start(|request| Reply::ok(&request.body)).await;
+        for (retry, status, tries) in [(Some(true), 200, 2), (Some(false), 502, 1), (None, 502, 1)]
+        {
+            let turns = Turns::new(&[dead, origin.addr()], retry, None);
+            let counted = turns.tries.clone();
+            let proxy = harness::proxy(turns).await;
+            let mut client = Client::connect(proxy.addr()).await;
+            let response = client.request("POST", "/", &[], "hello").await;
+            assert_eq!(response.status, status, "{retry:?}");
+            assert_eq!(counted.load(Ordering::Relaxed), tries, "{retry:?}");
+            if status == 200 {
+                assert_eq!(response.text(), "hello");
+            }
+        }
+    });
+}
+
+/// Tries have a limit, whatever the hook says.
+#[test]
+fn tries_have_a_limit() {
+    harness::run(async {
+        let dead = raw::refused_addr().await;
+        for most in [1, 2, 5] {
+            let turns = Turns::new(&[dead], Some(true), None);
+            let counted = turns.tries.clone();
+            let proxy = harness::proxy_with(turns, |conf, _| conf.max_retries = most).await;
+            let response = Client::connect(proxy.addr()).await.get("/").await;
+            assert_eq!(response.status, 502);
+            let tries = counted.load(Ordering::Relaxed);
+            assert_eq!(tries, most, "at most max_retries tries in all");
+        }
+    });
+}
+
+/// By default sixteen.
+#[test]
+fn tries_have_a_limit_by_default() {
+    harness::run(async {
+        let turns = Turns::new(&[raw::refused_addr().await], Some(true), None);
+        let counted = turns.tries.clone();
+        let proxy = harness::proxy(turns).await;
+        assert_eq!(
+            Client::connect(proxy.addr()).await.get("/").await.status,
+            502
+        );
+        assert_eq!(counted.load(Ordering::Relaxed), 16);
+    });
+}
+
+/// A hook that decides nothing is no crash, also when a kept connection dies.
+#[test]
+fn a_hook_that_decides_nothing() {
+    harness::run(async {
+        let origin = Origin::start(|request| match request.index {
+            1 => Reply::ok("first"),
+            _ => Reply::nothing().close(),
+        })
+        .await;
+        let proxy = harness::proxy(Turns::new(&[origin.addr()], None, None)).await;
+        let mut client = Client::connect(proxy.addr()).await;
+        for _ in 0..3 {
+            assert_eq!(client.get("/").await.text(), "first");
+            let response = client.request("POST", "/", &[], "x").await;
+            assert_eq!(response.status, 502);
+            client = Client::connect(proxy.addr()).await;
+        }
+    });
+}
+
+/// The body is sent again from what was kept of it.
+#[test]
+fn bodies_are_replayed() {
+    harness::run(async {
+        let origin = Origin::start(|request| match request.connection {
+            1 => Reply::nothing().close(),
+            _ => Reply::ok(&request.body),
+        })
+        .await;
+        let proxy = harness::proxy(Turns::new(&[origin.addr()], None, Some(true))).await;
+        let mut client = Client::connect(proxy.addr()).await;
+        let body: Vec<u8> = (0..60_000).map(|at| (at % 251) as u8).collect();
+        let response = client.request("PUT", "/", &[], &body).await;
+        assert!(
+            response.body == body,
+            "{} of {} bytes",
+            response.body.len(),
+            body.len()
+        );
+        assert_eq!((origin.requests().len(), origin.errors()), (2, vec![]));
+        assert!(origin.requests().iter().all(|request| request.body == body));
+    });
+}
+
+/// A body too large to keep is never sent again in part.
+#[test]
+fn large_bodies_are_not_replayed() {
+    harness::run(async {
+        let origin = Origin::start(|request| match request.connection {
+            1 => Reply::nothing().close(),
+            _ => Reply::ok(request.body.len().to_string()),
+        })
+        .await;
+        let proxy =
+            harness::proxy_with(Turns::new(&[origin.addr()], None, Some(true)), |conf, _| {
+                conf.max_retries = 3;
+            })
+            .await;
+        let mut client = Client::connect(proxy.addr()).await;
+        let body = vec![b'x'; 1 << 20];
+        let response = client.request("PUT", "/", &[], &body).await;
+        assert_eq!(response.status, 502);
+        assert!(
+            origin
+                .requests()
+                .iter()
+                .all(|request| request.body.len() == body.len())
+        );
+    });
+}
+
+/// A chunked body is replayed chunked.
+#[test]
+fn chunked_bodies_are_replayed() {
+    harness::run(async {
+        let origin = dies_on_reuse().await;
+        let proxy = harness::forward(origin.addr()).await;
+        let mut client = Client::connect(proxy.addr()).await;
+        assert_eq!(client.get("/first").await.status, 200);
+        client
+            .send("PUT /second HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n")
+            .await;
+        assert_eq!(client.response().await.text(), "hello");
+        let puts = origin.requests();
+        assert_eq!(of(&puts, "PUT").len(), 2);
+        assert!(
+            of(&puts, "PUT")
+                .iter()
+                .all(|request| request.body == "hello")
+        );
+        assert_eq!(origin.errors(), Vec::<String>::new());
+    });
+}
