@@ -74,28 +74,45 @@ async fn next_request(
             seconds => Some(Duration::from_secs(seconds)),
         },
     };
+    first_bytes(stream, limit, shutdown.clone()).await
+}
+
+/// Waits for bytes, for the end of the time, or for the end of the server.
+///
+/// This is all there is of an idle connection, so it is no `async fn`: that would keep its
+/// arguments twice.
+fn first_bytes(
+    stream: &mut Stream,
+    limit: Option<Duration>,
+    mut shutdown: ShutdownWatch,
+) -> impl Future<Output = Option<BytesMut>> + Send {
     let mut first = BytesMut::new();
     let mut timer = limit.map(Deadline::new);
-    let mut shutdown = shutdown.clone();
-    let mut stopping = pin!(shutdown.wait_for(|stop| *stop));
-    // Cancel-safe: bytes are only taken when the future is ready.
-    let received = poll_fn(|cx| {
-        if let Poll::Ready(received) = poll_first_bytes(stream, &mut first, cx) {
-            return Poll::Ready(received.unwrap_or(0));
-        }
-        if let Some(timer) = &mut timer
-            && timer.poll_elapsed(cx).is_ready()
-        {
-            return Poll::Ready(0);
-        }
-        match stopping.as_mut().poll(cx) {
-            // The sender is gone: nobody will ever stop us, and this branch is not polled again.
-            Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
-            Poll::Ready(Ok(_)) => Poll::Ready(0),
-        }
-    })
-    .await;
-    (received > 0).then_some(first)
+    async move {
+        let mut can_stop = true;
+        let mut stopping = pin!(shutdown.wait_for(|stop| *stop));
+        // Cancel-safe: bytes are only taken when the future is ready.
+        let received = poll_fn(|cx| {
+            if let Poll::Ready(received) = poll_first_bytes(stream, &mut first, cx) {
+                return Poll::Ready(received.unwrap_or(0));
+            }
+            if let Some(timer) = &mut timer
+                && timer.poll_elapsed(cx).is_ready()
+            {
+                return Poll::Ready(0);
+            }
+            if can_stop && let Poll::Ready(stop) = stopping.as_mut().poll(cx) {
+                if stop.is_ok() {
+                    return Poll::Ready(0);
+                }
+                // Nobody is left who could stop us.
+                can_stop = false;
+            }
+            Poll::Pending
+        })
+        .await;
+        (received > 0).then_some(first)
+    }
 }
 
 fn new_session(

@@ -30,7 +30,7 @@ pub(crate) struct Exchange<'a, SV: ProxyHttp, L> {
     /// Body bytes an earlier try has read already.
     replay: Option<Bytes>,
     /// A filter asked for a pause before the next piece of the response.
-    pub(super) pause: Option<Deadline>,
+    pub(super) pause: Option<Box<Deadline>>,
 }
 
 /// What happened; the work is done after the wait.

@@ -126,7 +126,7 @@ where
         }
         if first.is_some() || second.is_some() {
             let pause: Duration = first.unwrap_or_default() + second.unwrap_or_default();
-            self.pause = (!pause.is_zero()).then(|| Deadline::new(pause));
+            self.pause = (!pause.is_zero()).then(|| Box::new(Deadline::new(pause)));
         }
         Ok(())
     }

@@ -81,8 +81,8 @@ struct State {
     upgraded: bool,
     allow_invalid_content_length: bool,
     last_body: Bytes,
-    read_timer: Option<Deadline>,
-    write_timer: Option<Deadline>,
+    read_timer: Option<Box<Deadline>>,
+    write_timer: Option<Box<Deadline>>,
     digest: OnceCell<Digest>,
 }
 
@@ -360,7 +360,7 @@ impl HttpSession {
             return Poll::Pending;
         };
         if self.state.wire.output.len() < before || self.state.write_timer.is_none() {
-            self.state.write_timer = Some(Deadline::new(limit));
+            self.state.write_timer = Some(Box::new(Deadline::new(limit)));
         }
         let timer = self.state.write_timer.as_mut().expect("set above");
         match timer.poll_elapsed(cx) {

@@ -145,7 +145,7 @@ impl HttpSession {
                 let Some(limit) = self.read_timeout else {
                     return Poll::Pending;
                 };
-                let timer = self.state.read_timer.get_or_insert_with(|| Deadline::new(limit));
+                let timer = self.state.read_timer.get_or_insert_with(|| Box::new(Deadline::new(limit)));
                 ready!(timer.poll_elapsed(cx));
                 self.state.broken = true;
                 Poll::Ready(Error::e_explain(ReadTimedout, what).map_err(Error::into_up))

@@ -80,11 +80,11 @@ struct State {
     /// Keep-alive as the client wants it.
     client_keepalive: bool,
     keepalive_reuses_remaining: Option<u32>,
-    half_closed: Option<Deadline>,
+    half_closed: Option<Box<Deadline>>,
     options: Options,
     read_timer: Deadline,
     read_timeout: Option<Duration>,
-    write_timer: Option<Deadline>,
+    write_timer: Option<Box<Deadline>>,
     write_timeout: Option<Duration>,
     total_drain_timeout: Option<Duration>,
     min_send_rate: Option<usize>,

@@ -153,7 +153,7 @@ impl HttpSession {
                 return Poll::Pending;
             }
             match ready!(self.state.wire.poll_fill(cx)) {
-                Ok(0) => self.state.half_closed = Some(Deadline::new(HALF_CLOSE_GRACE)),
+                Ok(0) => self.state.half_closed = Some(Box::new(Deadline::new(HALF_CLOSE_GRACE))),
                 Ok(_) => (),
                 Err(e) => {
                     self.state.broken = true;

@@ -221,7 +221,7 @@ impl HttpSession {
             return Poll::Pending;
         };
         if left < before || self.state.write_timer.is_none() {
-            self.state.write_timer = Some(Deadline::new(limit));
+            self.state.write_timer = Some(Box::new(Deadline::new(limit)));
         }
         let timer = self.state.write_timer.as_mut().expect("set above");
         match timer.poll_elapsed(cx) {
