@@ -18,6 +18,7 @@ pub mod process;
 pub mod proxies;
 pub mod report;
 pub mod scenario;
+pub mod soak;
 
 /// What everything here returns: errors are read by a person at a terminal.
 pub type Result<T, E = String> = std::result::Result<T, E>;

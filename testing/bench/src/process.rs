@@ -3,9 +3,10 @@
 //! Nothing started here outlives the driver: each program is killed when its [`Process`] is dropped,
 //! and by the kernel when the driver itself is killed.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -41,14 +42,28 @@ const POLL: Duration = Duration::from_millis(20);
 impl Process {
     /// Starts `command` on `core`, its output discarded, bound to the life of the driver.
     pub fn start(name: &str, command: &Command, core: usize) -> Result<Self> {
-        Self::spawn(name, command, core, Stdio::null())
+        Self::spawn(name, command, core, Stdio::null(), Stdio::null())
+    }
+
+    /// Starts `command` like [`Process::start`], its output in the file `log`.
+    pub fn start_logged(name: &str, command: &Command, core: usize, log: &Path) -> Result<Self> {
+        let failed = |error| format!("{}: {error}", log.display());
+        let stdout = File::create(log).map_err(failed)?;
+        let stderr = stdout.try_clone().map_err(failed)?;
+        Self::spawn(name, command, core, stdout.into(), stderr.into())
     }
 
     /// Starts the origin, which is this very program with other arguments, and returns its address.
     pub fn origin(cores: &Cores, listen: SocketAddr) -> Result<(Self, SocketAddr)> {
         let mut command = Command::new(std::env::current_exe().map_err(|error| error.to_string())?);
         command.arg("origin").arg(listen.to_string());
-        let mut process = Self::spawn("origin", &command, cores.origin, Stdio::piped())?;
+        let mut process = Self::spawn(
+            "origin",
+            &command,
+            cores.origin,
+            Stdio::piped(),
+            Stdio::null(),
+        )?;
         let mut line = String::new();
         let stdout = process.child.stdout.take();
         if let Some(stdout) = stdout {
@@ -63,7 +78,13 @@ impl Process {
         Ok((process, bound))
     }
 
-    fn spawn(name: &str, command: &Command, core: usize, stdout: Stdio) -> Result<Self> {
+    fn spawn(
+        name: &str,
+        command: &Command,
+        core: usize,
+        stdout: Stdio,
+        stderr: Stdio,
+    ) -> Result<Self> {
         // Each of these replaces itself with the next: the process id is the program's.
         let mut bound = Command::new("setpriv");
         bound
@@ -72,7 +93,7 @@ impl Process {
             .args(command.get_args())
             .stdin(Stdio::null())
             .stdout(stdout)
-            .stderr(Stdio::null());
+            .stderr(stderr);
         if let Some(folder) = command.get_current_dir() {
             bound.current_dir(folder);
         }
