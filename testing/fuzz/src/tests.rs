@@ -105,9 +105,8 @@ fn the_reference_is_right() {
 
 #[test]
 fn the_reference_reads_what_is_there() {
-    let post =
-        request(b"POST /a HTTP/1.1\r\nHost: a\r\nX:\t b \r\nContent-Length: 05\r\n\r\nhello")
-            .unwrap();
+    let post = request(b"POST /a HTTP/1.1\r\nHost: a\r\nX:\t b \r\nContent-Length: 5\r\n\r\nhello")
+        .unwrap();
     assert_eq!(post.start, [&b"POST"[..], b"/a"]);
     assert_eq!(post.fields[1], (b"X".to_vec(), b"b".to_vec()));
     assert_eq!((post.length, post.keep_alive), (Length::Bytes(5), true));

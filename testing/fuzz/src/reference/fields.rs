@@ -74,6 +74,9 @@ fn number(digits: &[u8]) -> Result<u64, Stop> {
     if digits.is_empty() || digits.len() > 19 {
         return refuse("Content-Length of no or too many digits");
     }
+    if digits.starts_with(b"0") && digits != b"0" {
+        return refuse("Content-Length with leading zeros");
+    }
     let mut number = 0u64;
     for digit in digits {
         match digit {

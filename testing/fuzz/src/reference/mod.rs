@@ -15,21 +15,21 @@
 //! * The space after the status may be missing together with the reason phrase.
 //! * Statuses above 599 are taken (RFC 9110 section 15: treat them as 5xx).
 //! * A reason phrase may be anything a field value may be; it is dropped if it is not ASCII.
-//! * `Content-Length` may have leading zeros (it is `1*DIGIT`), up to 19 digits in all.
 //! * Chunk extensions may hold any byte but control bytes: they are skipped, never forwarded.
 //!
 //! # Where we are stricter
 //!
 //! * Lines end in CRLF, never in a bare LF (section 2.2 lets us choose). No obs-fold (section 5.2).
 //! * `Content-Length` and `Transfer-Encoding` occur once, not both, and hold one number or one
-//!   `chunked`. No list, no other coding, no `Transfer-Encoding` in HTTP/1.0 (section 6.1).
+//!   `chunked`. No list, no other coding, no `Transfer-Encoding` in HTTP/1.0 (section 6.1). The
+//!   number has no leading zeros, which some take for octal, and at most 19 digits.
 //! * `Host` is never empty, and has neither `'` nor `,`. An IP literal is an IPv6 address: no zone,
 //!   no future version. In absolute-form nothing is percent-encoded in the authority.
 //! * Targets are of the schemes http, https, ws and wss; `*` is for `OPTIONS`, authority-form for
 //!   `CONNECT`, with a port, and neither is for others.
 //! * `Expect` is one `100-continue` (RFC 9110 section 10.1.1); HTTP/1.0 has none.
 //! * No space before `;` or the end of a chunk size line; at most 15 digits of size.
-//! * Heads, targets, fields, extensions and trailers are bounded.
+//! * Methods, heads, targets, fields, extensions and trailers are bounded.
 
 use std::fmt;
 
@@ -50,6 +50,9 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 /// The most fields of a head.
 const MAX_FIELDS: usize = 100;
+
+/// The most bytes of a method; the longest registered one has 17.
+const MAX_METHOD_BYTES: usize = 32;
 
 /// The most bytes of a request target.
 const MAX_TARGET_BYTES: usize = 16 * 1024;

@@ -3,7 +3,7 @@
 use super::cursor::{Cursor, Stop, is_token_byte, refuse};
 use super::fields::{Fields, all, fields, length, persists};
 use super::host::{is_authority, is_host, is_host_with_port};
-use super::{Length, MAX_HEAD_BYTES, MAX_TARGET_BYTES, Message};
+use super::{Length, MAX_HEAD_BYTES, MAX_METHOD_BYTES, MAX_TARGET_BYTES, Message};
 
 /// Returns the request at the front of `bytes`.
 pub fn request(bytes: &[u8]) -> Result<Message, Stop> {
@@ -45,7 +45,7 @@ fn is_target_byte(byte: u8) -> bool {
 
 /// One of the four forms, and one the method may have (RFC 9112 section 3.2).
 fn check_target(method: &[u8], target: &[u8]) -> Result<(), Stop> {
-    let valid = !method.is_empty()
+    let valid = (1..=MAX_METHOD_BYTES).contains(&method.len())
         && std::str::from_utf8(target).is_ok()
         && match target {
             target if method == b"CONNECT" => is_host_with_port(target),
