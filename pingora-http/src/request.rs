@@ -1,4 +1,4 @@
-//! The head of a request. Read next: `request/target.rs`, `head.rs`, `fields.rs`.
+//! What can be done with the head of a request. Read next: `request/target.rs`, `head.rs`, `fields.rs`.
 
 mod target;
 
@@ -12,39 +12,16 @@ use http::request::Parts;
 use http::{Extensions, HeaderName, HeaderValue, Method, Uri, Version};
 use pingora_error::Result;
 
+use crate::RequestHeader;
 use crate::case_header_name::{CaseHeaderName, HeaderNameVariant, IntoCaseHeaderName};
 use crate::fields::{Field, FieldSpan, Fields, KnownName};
 use crate::head::{self, head_methods};
 use crate::value::header_value_from_slice;
 use target::{Target, is_valid_target, path_of};
 
-/// The head of a request: method, target, version and fields.
-///
-/// It dereferences to [`http::request::Parts`] for reading (`req.uri`, `req.headers`), which are
-/// built at the first such use; the methods of this type do without.
-///
-/// ```
-/// use pingora_http::RequestHeader;
-///
-/// let mut req = RequestHeader::build("GET", b"/a/b.css?x", None)?;
-/// req.insert_header("Host", "example.com")?;
-/// assert_eq!(req.uri.path(), "/a/b.css");
-/// assert_eq!(req.raw_path(), b"/a/b.css?x");
-/// assert_eq!(req.uri_file_extension(), Some("css"));
-/// assert_eq!(req.remove_header("host").unwrap(), "example.com");
-/// # Ok::<(), pingora_error::BError>(())
-/// ```
-pub struct RequestHeader {
-    line: RequestLine,
-    fields: Fields,
-    parts: OnceLock<Box<Parts>>,
-    /// The extensions until `Parts` are built, which then own them.
-    user_data: Extensions,
-    send_end_stream: bool,
-}
-
+/// The request line.
 #[derive(Clone)]
-struct RequestLine {
+pub(crate) struct RequestLine {
     method: Method,
     target: Target,
     version: Version,

@@ -1,4 +1,4 @@
-//! The head of a response. Read next: `head.rs`, `fields.rs`.
+//! What can be done with the head of a response. Read next: `head.rs`, `fields.rs`.
 
 use std::fmt;
 use std::ops::Deref;
@@ -10,36 +10,15 @@ use http::response::Parts;
 use http::{Extensions, HeaderName, HeaderValue, StatusCode, Version};
 use pingora_error::Result;
 
+use crate::ResponseHeader;
 use crate::case_header_name::{CaseHeaderName, HeaderNameVariant, IntoCaseHeaderName};
 use crate::fields::{Field, FieldSpan, Fields, KnownName};
 use crate::head::{self, head_methods};
 use crate::value::{header_value_from_slice, is_clean};
 
-/// The head of a response: status, reason phrase, version and fields.
-///
-/// It dereferences to [`http::response::Parts`] for reading (`resp.status`, `resp.headers`), which
-/// are built at the first such use; the methods of this type do without.
-///
-/// ```
-/// use pingora_http::ResponseHeader;
-///
-/// let mut resp = ResponseHeader::build(404, None)?;
-/// resp.set_content_length(12)?;
-/// assert_eq!(resp.status, 404);
-/// assert_eq!(resp.get_reason_phrase(), Some("Not Found"));
-/// assert_eq!(resp.headers["content-length"], "12");
-/// # Ok::<(), pingora_error::BError>(())
-/// ```
-pub struct ResponseHeader {
-    line: StatusLine,
-    fields: Fields,
-    parts: OnceLock<Box<Parts>>,
-    /// The extensions until `Parts` are built, which then own them.
-    user_data: Extensions,
-}
-
+/// The status line.
 #[derive(Clone)]
-struct StatusLine {
+pub(crate) struct StatusLine {
     status: StatusCode,
     version: Version,
     reason: Reason,
