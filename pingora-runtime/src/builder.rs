@@ -1,45 +1,9 @@
-//! What can be chosen about a runtime. The options that depend on tokio's unstable features are
+//! Makes a runtime of what was chosen, see `lib.rs`. The options that depend on tokio's unstable features are
 //! applied in `metrics`.
-
-use std::time::Duration;
 
 use tokio::runtime::Builder;
 
-use crate::{NoStealRuntime, Runtime, RuntimeMetricsOpts, metrics};
-
-/// Limits of the threads that run blocking tasks, per runtime of tokio: without work stealing
-/// each thread has its own.
-///
-/// ```
-/// use pingora_runtime::BlockingPoolOpts;
-///
-/// let opts = BlockingPoolOpts { max_threads: Some(16), ..Default::default() };
-/// assert_eq!(opts.thread_keep_alive, None);
-/// ```
-#[derive(Debug, Clone, Default)]
-pub struct BlockingPoolOpts {
-    /// How many threads there may be, at least one. By default tokio's 512.
-    pub max_threads: Option<usize>,
-    /// How long a thread waits for another task before it ends. By default tokio's 10 s.
-    pub thread_keep_alive: Option<Duration>,
-}
-
-/// Options that change how tokio works inside. All need `--cfg tokio_unstable`; without it they
-/// have no effect, which is logged once.
-///
-/// ```
-/// use pingora_runtime::RuntimeOpts;
-///
-/// assert!(!RuntimeOpts::default().enable_alt_timer);
-/// ```
-#[derive(Debug, Clone, Default)]
-pub struct RuntimeOpts {
-    /// Whether to use tokio's alternative timer, which has less contention; only for
-    /// work-stealing runtimes. By default not.
-    pub enable_alt_timer: bool,
-    /// What tokio measures. By default nothing more than usual.
-    pub metrics: RuntimeMetricsOpts,
-}
+use crate::{BlockingPoolOpts, NoStealRuntime, Runtime, RuntimeMetricsOpts, RuntimeOpts, metrics};
 
 /// Makes a [`Runtime`].
 ///

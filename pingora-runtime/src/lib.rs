@@ -18,13 +18,14 @@
 //! runtime.shutdown_timeout(Duration::from_secs(5));
 //! ```
 //!
-//! Reading order: this file (the enum), `builder` (what can be chosen), `no_steal` (the threads
-//! of the second kind), `metrics` (options that need an unstable tokio).
+//! Reading order: this file (the enum, what can be chosen), `builder` (applies it), `no_steal` (the
+//! threads of the second kind), `metrics` (options that need an unstable tokio).
 
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 mod builder;
@@ -33,8 +34,7 @@ mod no_steal;
 
 mod metrics;
 
-pub use builder::{BlockingPoolOpts, RuntimeBuilder, RuntimeOpts};
-pub use metrics::{RuntimeMetricsOpts, RuntimeMetricsPollTimeHistogramScale};
+pub use builder::RuntimeBuilder;
 pub use no_steal::{NoStealRuntime, current_handle};
 
 /// A runtime of either kind. Made by [`RuntimeBuilder`] or, with default options, by its own
@@ -87,6 +87,73 @@ impl Runtime {
             Self::NoSteal(runtime) => runtime.shutdown_timeout(timeout),
         }
     }
+}
+
+/// Limits of the threads that run blocking tasks, per runtime of tokio: without work stealing
+/// each thread has its own.
+///
+/// ```
+/// use pingora_runtime::BlockingPoolOpts;
+///
+/// let opts = BlockingPoolOpts { max_threads: Some(16), ..Default::default() };
+/// assert_eq!(opts.thread_keep_alive, None);
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct BlockingPoolOpts {
+    /// How many threads there may be, at least one. By default tokio's 512.
+    pub max_threads: Option<usize>,
+    /// How long a thread waits for another task before it ends. By default tokio's 10 s.
+    pub thread_keep_alive: Option<Duration>,
+}
+
+/// Options that change how tokio works inside. All need `--cfg tokio_unstable`; without it they
+/// have no effect, which is logged once.
+///
+/// ```
+/// use pingora_runtime::RuntimeOpts;
+///
+/// assert!(!RuntimeOpts::default().enable_alt_timer);
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct RuntimeOpts {
+    /// Whether to use tokio's alternative timer, which has less contention; only for
+    /// work-stealing runtimes. By default not.
+    pub enable_alt_timer: bool,
+    /// What tokio measures. By default nothing more than usual.
+    pub metrics: RuntimeMetricsOpts,
+}
+
+/// What a runtime measures; read with tokio's `RuntimeMetrics`.
+///
+/// ```
+/// use pingora_runtime::RuntimeMetricsOpts;
+///
+/// let opts = RuntimeMetricsOpts { poll_time_histogram: true, ..Default::default() };
+/// assert_eq!(opts.poll_time_histogram_buckets, None);
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct RuntimeMetricsOpts {
+    /// Whether to count how long polls take, which reads the clock twice per poll. By default
+    /// not.
+    pub poll_time_histogram: bool,
+    /// How the buckets grow. By default linearly.
+    pub poll_time_histogram_scale: Option<RuntimeMetricsPollTimeHistogramScale>,
+    /// The width of the first bucket, at most 1 s. By default, and if zero, tokio's 100 µs.
+    pub poll_time_histogram_resolution: Option<Duration>,
+    /// How many buckets there are. By default, and if zero, tokio's 10.
+    pub poll_time_histogram_buckets: Option<usize>,
+}
+
+/// How the buckets of the poll time histogram grow. In a configuration file `linear` or `log`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RuntimeMetricsPollTimeHistogramScale {
+    /// All buckets are as wide as the first.
+    #[serde(alias = "Linear")]
+    Linear,
+    /// Each bucket is twice as wide as the one before.
+    #[serde(alias = "Log")]
+    Log,
 }
 
 #[cfg(test)]

@@ -1,45 +1,14 @@
-//! Options that tokio has only with `--cfg tokio_unstable`: its poll time histogram and its
+//! Applies the options that tokio has only with `--cfg tokio_unstable`: its poll time histogram and its
 //! alternative timer. Without that cfg they have no effect, and the log says so once.
 
+#[cfg(tokio_unstable)]
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::runtime::Builder;
 
-use crate::RuntimeOpts;
-
-/// What a runtime measures; read with tokio's `RuntimeMetrics`.
-///
-/// ```
-/// use pingora_runtime::RuntimeMetricsOpts;
-///
-/// let opts = RuntimeMetricsOpts { poll_time_histogram: true, ..Default::default() };
-/// assert_eq!(opts.poll_time_histogram_buckets, None);
-/// ```
-#[derive(Debug, Clone, Default)]
-pub struct RuntimeMetricsOpts {
-    /// Whether to count how long polls take, which reads the clock twice per poll. By default
-    /// not.
-    pub poll_time_histogram: bool,
-    /// How the buckets grow. By default linearly.
-    pub poll_time_histogram_scale: Option<RuntimeMetricsPollTimeHistogramScale>,
-    /// The width of the first bucket, at most 1 s. By default, and if zero, tokio's 100 µs.
-    pub poll_time_histogram_resolution: Option<Duration>,
-    /// How many buckets there are. By default, and if zero, tokio's 10.
-    pub poll_time_histogram_buckets: Option<usize>,
-}
-
-/// How the buckets of the poll time histogram grow. In a configuration file `linear` or `log`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RuntimeMetricsPollTimeHistogramScale {
-    /// All buckets are as wide as the first.
-    #[serde(alias = "Linear")]
-    Linear,
-    /// Each bucket is twice as wide as the one before.
-    #[serde(alias = "Log")]
-    Log,
-}
+#[cfg(tokio_unstable)]
+use crate::RuntimeMetricsPollTimeHistogramScale;
+use crate::{RuntimeMetricsOpts, RuntimeOpts};
 
 /// Beyond this tokio panics.
 #[cfg(tokio_unstable)]
