@@ -1,7 +1,5 @@
 //! The end of a request: error answers, the log, and what becomes of the connection.
 
-use std::sync::atomic::Ordering;
-
 use log::{debug, error};
 use pingora_core::apps::{HttpPersistentSettings, ReusedHttpStream};
 use pingora_core::connectors::http::custom;
@@ -89,19 +87,23 @@ where
     /// Where connection errors become decisions about reuse.
     async fn settle(
         &self,
-        session: Session,
+        mut session: Session,
         ctx: &SV::CTX,
         fate: Fate,
     ) -> Option<ReusedHttpStream> {
-        let persisted = self.inner.persist_connection_context(&session, ctx);
-        let mut downstream = *session.downstream_session;
         if fate == Fate::Abort {
-            downstream.shutdown().await;
+            session.shutdown().await;
             return None;
         }
-        if fate == Fate::Close || self.shutting_down.load(Ordering::Relaxed) {
-            downstream.set_keepalive(None);
+        if fate == Fate::Close {
+            session.set_keepalive(None);
         }
+        let persisted = if session.as_http1().is_some_and(|h1| h1.will_keepalive()) {
+            self.inner.persist_connection_context(&session, ctx)
+        } else {
+            None
+        };
+        let downstream = *session.downstream_session;
         let mut settings = HttpPersistentSettings::for_session(&downstream);
         if let Some(ctx) = persisted {
             settings.set_user_context(ctx);

@@ -35,14 +35,18 @@ const OPTIONS: [&[u8]; 2] = [b"close", b"keep-alive"];
 pub(crate) fn prepare_h1(req: &mut RequestHeader, peer: &HttpPeer) -> Result<()> {
     let policy = &peer.options.http_upstream_request_policy;
     to_origin_form(req)?;
-    if req.version() != Version::HTTP_11 {
-        req.set_version(Version::HTTP_11);
-    }
     if !req.fields().has(KnownName::Host) {
         let host = if peer.sni.is_empty() { peer._address.to_string() } else { peer.sni.clone() };
         req.insert_header("Host", host)?;
     }
+    // Before the version is ours: HTTP/1.0 has no upgrades (RFC 9110 section 7.8).
     let upgrade = passes_upgrade(req, policy.h1_upgrade);
+    if req.version() != Version::HTTP_11 {
+        req.set_version(Version::HTTP_11);
+        if upgrade.is_none() {
+            req.remove_known(KnownName::Upgrade);
+        }
+    }
     let trailers = accepts_trailers(req.fields());
     strip_nominated(req, policy)?;
     if policy.strip_hop_by_hop {

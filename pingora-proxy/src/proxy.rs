@@ -1,7 +1,7 @@
 //! [`HttpProxy`]: a [`ProxyHttp`] as an application that serves HTTP sessions.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
 use http::Method;
@@ -29,7 +29,6 @@ where
     pub(crate) inner: SV,
     pub(crate) connector: Connector<C>,
     pub(crate) max_retries: usize,
-    pub(crate) shutting_down: AtomicBool,
     on_custom: Option<ProcessCustomSession<SV, C>>,
     /// The modules requests and responses of clients pass through.
     pub downstream_modules: HttpModules,
@@ -60,7 +59,6 @@ where
             inner,
             connector,
             max_retries: conf.max_retries,
-            shutting_down: AtomicBool::new(false),
             on_custom,
             downstream_modules: HttpModules::new(),
             server_options: None,
@@ -148,10 +146,6 @@ where
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
         self.serve(session, shutdown).await
-    }
-
-    async fn http_cleanup(&self) {
-        self.shutting_down.store(true, Ordering::Relaxed);
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {

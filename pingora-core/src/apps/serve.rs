@@ -19,6 +19,9 @@ use crate::protocols::http::{HttpLimits, ServerSession};
 use crate::protocols::http::v1::poll_first_bytes;
 use crate::server::ShutdownWatch;
 
+/// How long a stopping server waits for requests that clients sent before they could know.
+const LAST_REQUEST_GRACE: Duration = Duration::from_millis(500);
+
 /// How long a connection is kept for a next request unless the application says otherwise.
 const DEFAULT_KEEPALIVE_SECONDS: u64 = 60;
 
@@ -35,12 +38,18 @@ where
         if self.server_options().is_some_and(|options| options.force_custom) {
             return Arc::clone(self).process_custom_session(stream, shutdown).await;
         }
-        let mut settings = None;
+        let mut settings: Option<HttpPersistentSettings> = None;
         loop {
-            let first_byte_timeout =
-                self.server_options().map_or(HttpLimits::default(), |o| o.limits).head_timeout;
-            let next = next_request(&mut stream, &mut settings, first_byte_timeout, shutdown);
-            let Some(first) = next.await else {
+            let first = match settings.as_mut().and_then(HttpPersistentSettings::take_prefix) {
+                Some(prefix) => Some(prefix),
+                None => match idle_limit(settings.as_ref(), self.server_options()) {
+                    Idle::Close => None,
+                    Idle::Wait(limit) => {
+                        first_bytes(&mut stream, limit, shutdown.clone()).await
+                    }
+                },
+            };
+            let Some(first) = first else {
                 stream.shutdown().await;
                 return None;
             };
@@ -55,29 +64,32 @@ where
     }
 }
 
-/// Waits for the first bytes of a request; `None` when there will be none.
-///
-/// Ends when the client closes, the time is over, or the server stops.
-async fn next_request(
-    stream: &mut Stream,
-    settings: &mut Option<HttpPersistentSettings>,
-    first_byte_timeout: Duration,
-    shutdown: &ShutdownWatch,
-) -> Option<BytesMut> {
-    if let Some(prefix) = settings.as_mut().and_then(HttpPersistentSettings::take_prefix) {
-        return Some(prefix);
-    }
-    let limit = match settings {
-        None => Some(first_byte_timeout),
-        Some(settings) => match settings.keepalive_timeout()? {
-            0 => None,
-            seconds => Some(Duration::from_secs(seconds)),
-        },
-    };
-    first_bytes(stream, limit, shutdown.clone()).await
+/// How long a connection is kept while nothing comes.
+enum Idle {
+    Close,
+    /// So long; `None`: without limit.
+    Wait(Option<Duration>),
 }
 
-/// Waits for bytes, for the end of the time, or for the end of the server.
+fn idle_limit(
+    settings: Option<&HttpPersistentSettings>,
+    options: Option<&HttpServerOptions>,
+) -> Idle {
+    let Some(settings) = settings else {
+        let limits = options.map_or(HttpLimits::default(), |options| options.limits);
+        return Idle::Wait(Some(limits.head_timeout));
+    };
+    match settings.keepalive_timeout() {
+        None => Idle::Close,
+        Some(0) => Idle::Wait(None),
+        Some(seconds) => Idle::Wait(Some(Duration::from_secs(seconds))),
+    }
+}
+
+/// Waits for the first bytes of a request; `None` when there will be none.
+///
+/// Ends when the client closes or the time is over. When the server stops, a request that is on
+/// its way already has a moment to arrive: closing at once would lose it.
 ///
 /// This is all there is of an idle connection, so it is no `async fn`: that would keep its
 /// arguments twice.
@@ -89,26 +101,24 @@ fn first_bytes(
     let mut first = BytesMut::new();
     let mut timer = limit.map(Deadline::new);
     async move {
-        let mut can_stop = true;
+        let mut watching = true;
         let mut stopping = pin!(shutdown.wait_for(|stop| *stop));
         // Cancel-safe: bytes are only taken when the future is ready.
         let received = poll_fn(|cx| {
             if let Poll::Ready(received) = poll_first_bytes(stream, &mut first, cx) {
                 return Poll::Ready(received.unwrap_or(0));
             }
-            if let Some(timer) = &mut timer
-                && timer.poll_elapsed(cx).is_ready()
-            {
-                return Poll::Ready(0);
-            }
-            if can_stop && let Poll::Ready(stop) = stopping.as_mut().poll(cx) {
+            if watching && let Poll::Ready(stop) = stopping.as_mut().poll(cx) {
+                // An error: nobody is left who could stop us.
+                watching = false;
                 if stop.is_ok() {
-                    return Poll::Ready(0);
+                    timer = Some(Deadline::new(LAST_REQUEST_GRACE));
                 }
-                // Nobody is left who could stop us.
-                can_stop = false;
             }
-            Poll::Pending
+            match &mut timer {
+                Some(timer) => timer.poll_elapsed(cx).map(|()| 0),
+                None => Poll::Pending,
+            }
         })
         .await;
         (received > 0).then_some(first)

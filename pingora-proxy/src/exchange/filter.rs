@@ -70,11 +70,7 @@ where
             return Ok(());
         }
         self.progress.head_passed();
-        match (end, has_no_body) {
-            (true, false) => self.on_body(None, true).await,
-            (true, true) => self.end(),
-            (false, _) => Ok(()),
-        }
+        if end { self.on_body(None, true).await } else { Ok(()) }
     }
 
     async fn on_body(&mut self, mut data: Option<Bytes>, end: bool) -> Result<()> {
@@ -102,6 +98,10 @@ where
     }
 
     async fn on_trailers(&mut self, mut trailers: Box<HeaderMap>) -> Result<()> {
+        // The body ends before its trailers: what filters held back goes out first.
+        let mut last = None;
+        self.filter_body(&mut last, true)?;
+        self.queue_some(last)?;
         self.proxy.upstream_response_trailer_filter(self.session, &mut trailers, self.ctx)?;
         let mut data =
             self.proxy.response_trailer_filter(self.session, &mut trailers, self.ctx).await?;
