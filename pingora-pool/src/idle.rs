@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::{Notify, OwnedMutexGuard, oneshot, watch};
 use tokio::time::sleep;
 
-use crate::pool::{ConnectionMeta, ConnectionPool, Gate};
+use crate::connection::{ConnectionMeta, ConnectionPool, Gate};
 use crate::sync::Mutex;
 
 /// What ended the wait with an idle connection.

@@ -21,18 +21,18 @@
 //! assert_eq!(pool.get(&1), None);
 //! ```
 //!
-//! Read next: `shelf.rs`, then `idle_pool.rs`, or `pool.rs` and `idle.rs`.
+//! Read next: `shelf.rs`, then `idle_pool.rs`, or `connection.rs` and `idle.rs`.
 
 #![forbid(unsafe_code)]
 
 mod clock;
+mod connection;
 mod idle;
 mod idle_pool;
 mod node;
-mod pool;
 mod shelf;
 mod sync;
 
+pub use connection::{ConnectionMeta, ConnectionPool};
 pub use idle_pool::IdlePool;
 pub use node::PoolNode;
-pub use pool::{ConnectionMeta, ConnectionPool};

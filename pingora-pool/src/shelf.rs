@@ -7,7 +7,7 @@
 //! without entries has no trace left. Slots are reused; the slab never outgrows the largest number
 //! of entries held at once.
 //!
-//! Read next: `idle_pool.rs` and `pool.rs`, its two users.
+//! Read next: `idle_pool.rs` and `connection.rs`, its two users.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
