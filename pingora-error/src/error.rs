@@ -249,6 +249,23 @@ impl Error {
     }
 }
 
+impl fmt::Debug for Error {
+    /// Prints what [`Display`](fmt::Display) does: `main` that returns a `Result` and `unwrap` show
+    /// an operator this. `{:#?}` prints the fields.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !f.alternate() {
+            return fmt::Display::fmt(self, f);
+        }
+        f.debug_struct("Error")
+            .field("etype", &self.etype)
+            .field("esource", &self.esource)
+            .field("retry", &self.retry)
+            .field("cause", &self.cause)
+            .field("context", &self.context)
+            .finish()
+    }
+}
+
 impl fmt::Display for Error {
     /// Prints `SOURCE TYPE context: C cause: ...`. Causes that are [`Error`]s print the same way;
     /// those of the same type and source, as [`Error::more_context`] makes them, add just their

@@ -69,7 +69,6 @@ pub type Result<T, E = BError> = result::Result<T, E>;
 ///     "Upstream ConnectRefused context: Peer: 1.2.3.4:80 cause: refused",
 /// );
 /// ```
-#[derive(Debug)]
 pub struct Error {
     /// What failed.
     pub etype: ErrorType,
