@@ -594,3 +594,34 @@ fn request_trailers() {
         assert_eq!(origin.errors(), Vec::<String>::new());
     });
 }
+
+/// A body cut short must not look whole: the client sees the cut.
+#[test]
+fn cut_responses() {
+    harness::run(async {
+        for reply in [
+            "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n",
+        ] {
+            let origin = Origin::start(move |_| Reply::raw(reply).close()).await;
+            let proxy = harness::forward(origin.addr()).await;
+            let answer = ask(
+                proxy.addr(),
+                b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+                usize::MAX,
+            )
+            .await;
+            assert!(answer.closed, "{reply:?}");
+            // It may notice before it has passed anything on.
+            let ended = answer.bytes.ends_with(b"\r\n0\r\n\r\n");
+            assert!(
+                !ended || answer.status() == Some(502),
+                "{reply:?} looks whole"
+            );
+            assert_eq!(answer.responses(), 1, "{reply:?}: {answer:?}");
+        }
+    });
+}

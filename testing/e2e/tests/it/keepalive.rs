@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -432,5 +433,69 @@ fn many_clients() {
         }
         assert_eq!((origin.requests().len(), origin.errors()), (1000, vec![]));
         assert!(origin.connections() <= 50, "{}", origin.connections());
+    });
+}
+
+/// A silent client is closed, not kept.
+#[test]
+fn silent_clients() {
+    harness::run(async {
+        let origin = hello().await;
+        let proxy = harness::proxy_with(harness::Forward(origin.addr()), |_, options| {
+            options.limits.head_timeout = Duration::from_millis(300);
+        })
+        .await;
+        for start in ["G", "GET / HTTP/1.1\r\nHost: a\r\n"] {
+            let mut client = raw::connect(proxy.addr()).await;
+            client.send(start).await;
+            let rest = client.read_to_end().await;
+            assert!(
+                rest.is_empty() || rest.starts_with(b"HTTP/1.1 408"),
+                "{rest:?}"
+            );
+        }
+        assert_eq!(origin.connections(), 0);
+    });
+}
+
+/// The time for a head is a total: a byte now and then does not extend it.
+#[test]
+fn a_head_that_drips() {
+    harness::run(async {
+        let origin = hello().await;
+        let proxy = harness::proxy_with(harness::Forward(origin.addr()), |_, options| {
+            options.limits.head_timeout = Duration::from_millis(500);
+        })
+        .await;
+        let mut client = raw::connect(proxy.addr()).await;
+        client.send("GET / HTTP/1.1\r\nX: ").await;
+        let drip = async {
+            let mut tick = tokio::time::interval(Duration::from_millis(50));
+            loop {
+                tick.tick().await;
+                if client.try_send("y").await.is_err() {
+                    return;
+                }
+            }
+        };
+        within("the connection closes", drip).await;
+    });
+}
+
+/// Half closed with two requests already sent: both are answered.
+#[test]
+fn half_closed_pipelined() {
+    harness::run(async {
+        let origin = hello().await;
+        let proxy = harness::forward(origin.addr()).await;
+        for round in 0..50 {
+            let mut client = raw::connect(proxy.addr()).await;
+            let two = "GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n";
+            client.send(two).await;
+            client.half_close().await;
+            let all = client.read_to_end().await;
+            let answers = all.windows(13).filter(|w| w == b"HTTP/1.1 200 ").count();
+            assert_eq!(answers, 2, "round {round}");
+        }
     });
 }

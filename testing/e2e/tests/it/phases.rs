@@ -287,14 +287,11 @@ impl ProxyHttp for Recorder {
 
     fn persist_connection_context(
         &self,
-        session: &Session,
+        _: &Session,
         _: &(),
     ) -> Option<Box<dyn Any + Send + Sync>> {
-        // The last request of a connection is done with once it is logged.
-        if !session.req_header().headers.contains_key("x-last") {
-            self.calls.push("persist_connection_context");
-            self.calls.logged.send_modify(|logged| *logged += 1);
-        }
+        self.calls.push("persist_connection_context");
+        self.calls.logged.send_modify(|logged| *logged += 1);
         Some(Box::new("mine"))
     }
 }
@@ -438,6 +435,14 @@ fn the_end_is_seen_once() {
         for (name, reply) in [
             ("length", Reply::ok("hello")),
             ("zero", Reply::ok("")),
+            ("204", Reply::raw("HTTP/1.1 204 No Content\r\n\r\n")),
+            ("304", Reply::raw("HTTP/1.1 304 Not Modified\r\n\r\n")),
+            (
+                "trailers",
+                Reply::raw(
+                    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX: y\r\n\r\n",
+                ),
+            ),
             ("chunked", Reply::chunked(["hel", "lo"])),
             ("chunked empty", Reply::chunked::<&str>([])),
             ("close", Reply::raw("HTTP/1.1 200 OK\r\n\r\nhello").close()),
@@ -813,5 +818,45 @@ fn delays() {
         assert_eq!(client.get("/").await.body.len(), 1 << 20);
         // More than one piece, so at least one pause. A pause is a promise: never shorter.
         assert!(before.elapsed() >= pause, "{:?}", before.elapsed());
+    });
+}
+
+/// HEAD has a body that ends, too: an empty one.
+#[test]
+fn the_end_of_no_body() {
+    harness::run(async {
+        let origin =
+            Origin::start(|_| Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")).await;
+        let (response, calls) = one(Recorder::new(origin.addr()), "HEAD", "/", "").await;
+        assert_eq!(response.unwrap().header("content-length"), Some("5"));
+        for once in [
+            "upstream_response_body_filter end",
+            "response_body_filter end",
+        ] {
+            assert_eq!(count(&calls, once), 1, "{once}: {calls:?}");
+        }
+    });
+}
+
+/// A connection that ends persists nothing, whatever ended it.
+#[test]
+fn nothing_to_persist() {
+    harness::run(async {
+        let origin = Origin::start(|_| Reply::ok("")).await;
+        for fail in ["", "upstream_peer"] {
+            let (mut recorder, calls) = Recorder::new(origin.addr());
+            recorder.fail = fail;
+            let proxy = harness::proxy(recorder).await;
+            let mut client = Client::connect(proxy.addr()).await;
+            client
+                .request("GET", "/", &[LAST, ("X-Last", "1")], "")
+                .await;
+            client.expect_closed().await;
+            proxy.terminate();
+            // Nothing is called after that.
+            proxy.ended().await;
+            let calls = calls.take(1).await;
+            assert!(calls.last().unwrap().starts_with("logging"), "{calls:?}");
+        }
     });
 }

@@ -173,6 +173,8 @@ fn odd_lengths() {
         "0x10",
         "0x5",
         "1_0",
+        "010",
+        "005",
         "5, 6",
         "5 5",
         "5,",
@@ -564,6 +566,7 @@ fn too_much() {
         bad("a head without an end", unfinished, &[431]),
         bad("a name of 1 MiB", line("n".repeat(1 << 20) + ": y"), &[431]),
         bad("a target of 17 KiB", target(17 * 1024), &[414]),
+        bad("a target of 1 MiB", target(1 << 20), &[414]),
         bad(
             "a method of 1 MiB",
             "M".repeat(1 << 20),

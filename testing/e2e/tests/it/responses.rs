@@ -418,6 +418,7 @@ fn hop_by_hop_fields_of_responses() {
                     ("Keep-Alive", "timeout=5"),
                     ("Proxy-Connection", "keep-alive"),
                     ("Proxy-Authenticate", "Basic"),
+                    ("TE", "x"),
                     ("Upgrade", "h2c"),
                     ("X-Kept", "1"),
                 ],
@@ -429,7 +430,7 @@ fn hop_by_hop_fields_of_responses() {
         let response = Client::connect(proxy.addr()).await.get("/").await;
         assert_eq!(response.text(), "hello");
         assert_eq!(response.header("x-kept"), Some("1"));
-        for name in ["x-secret", "proxy-connection", "upgrade"] {
+        for name in ["x-secret", "proxy-connection", "te", "upgrade"] {
             assert!(!response.fields.has(name), "{name} was passed on");
         }
         // Ours may be there, the origin's not.
@@ -599,5 +600,32 @@ fn connections_to_origins_are_kept() {
             assert_eq!(client.get("/close").await.text(), "bye");
         }
         assert_eq!(origin.connections(), 3);
+    });
+}
+
+/// A chunked body that goes wrong after the head cannot become a 502; it is cut, never completed.
+#[test]
+fn malformed_chunks() {
+    harness::run(async {
+        for body in [
+            "0x5\r\nhello\r\n0\r\n\r\n",
+            "\r\n\r\n",
+            "5\r\nhelloXX0\r\n\r\n",
+            "5\nhello\r\n0\r\n\r\n",
+            "5;\nhello\r\n0\r\n\r\n",
+        ] {
+            let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+            let reply = Reply::raw(format!("{head}{body}"));
+            let origin = Origin::start(move |_| reply.clone()).await;
+            let proxy = harness::forward(origin.addr()).await;
+            let answer = ask(
+                proxy.addr(),
+                b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+                usize::MAX,
+            )
+            .await;
+            let ended = answer.status() == Some(200) && answer.bytes.ends_with(b"\r\n0\r\n\r\n");
+            assert!(answer.closed && !ended, "{body:?}: {answer:?}");
+        }
     });
 }
