@@ -1,10 +1,11 @@
-//! What a connector is made from.
+//! Makes the options of a connector.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::ConnectorOptions;
 use crate::server::configuration::ServerConf;
 
 /// The idle connections a connector keeps when nothing else is said.
@@ -12,37 +13,6 @@ pub(super) const DEFAULT_POOL_SIZE: usize = 128;
 
 /// Is called with the time a connection was idle, each time one is taken from the pool.
 pub type PoolCallback = Arc<dyn Fn(Duration) + Send + Sync>;
-
-/// What a [`TransportConnector`](super::TransportConnector) is made from.
-///
-/// ```
-/// use pingora_core::connectors::{ConnectorOptions, TransportConnector};
-///
-/// let mut options = ConnectorOptions::new(1024);
-/// options.bind_to_v4.push("127.0.0.1:0".parse().unwrap());
-/// let connector = TransportConnector::new(Some(options));
-/// assert_eq!(connector.unexpected_data_connection_count(), 0);
-/// ```
-#[derive(Clone)]
-pub struct ConnectorOptions {
-    /// A PEM file of the certificate authorities to trust. Default: the system's.
-    pub ca_file: Option<String>,
-    /// PEM files of a certificate and its key, to present to servers. Default: none.
-    pub cert_key_file: Option<(String, String)>,
-    /// Whether to write TLS secrets to the file named by `SSLKEYLOGFILE`. Default: false.
-    pub debug_ssl_keylog: bool,
-    /// The most idle connections kept, over all peers.
-    pub keepalive_pool_size: usize,
-    /// Thread pools, and threads in each, on which connections are made. Default: they are made
-    /// where they are asked for.
-    pub offload_threadpool: Option<(usize, usize)>,
-    /// Local IPv4 addresses to connect from, chosen at random. Default: the system's choice.
-    pub bind_to_v4: Vec<SocketAddr>,
-    /// Local IPv6 addresses to connect from, chosen at random. Default: the system's choice.
-    pub bind_to_v6: Vec<SocketAddr>,
-    /// Is called each time an idle connection is taken. Default: nobody.
-    pub keepalive_pool_callback: Option<PoolCallback>,
-}
 
 impl ConnectorOptions {
     /// Returns the options of a server's configuration.

@@ -9,36 +9,12 @@ use pingora_error::{Error, ErrorSource, ErrorType, OrErr, Result};
 use super::idle::{IdleConnections, Probe};
 use super::l4::L4Connector;
 use super::offload::OffloadRuntime;
-use super::options::{ConnectorOptions, DEFAULT_POOL_SIZE, PoolCallback};
+use super::options::DEFAULT_POOL_SIZE;
 use super::preferred::PreferredHttpVersion;
 use super::resolve::{Resolve, SystemResolver};
-use super::tls;
+use super::{ConnectorOptions, TransportConnector, tls};
 use crate::protocols::Stream;
 use crate::upstreams::peer::Peer;
-
-/// Connects to peers and keeps unused connections.
-///
-/// ```
-/// use pingora_core::connectors::TransportConnector;
-/// use pingora_core::upstreams::peer::{BasicPeer, Peer};
-///
-/// # async fn example() -> pingora_core::Result<()> {
-/// let connector = TransportConnector::new(None);
-/// let peer = BasicPeer::new("127.0.0.1:6379");
-/// let (stream, reused) = connector.get_stream(&peer).await?;
-/// // ... talk ...
-/// connector.release_stream(stream, peer.reuse_hash(), peer.idle_timeout());
-/// # Ok(())
-/// # }
-/// ```
-pub struct TransportConnector {
-    idle: Arc<IdleConnections>,
-    l4: Arc<L4Connector>,
-    offload: Option<OffloadRuntime>,
-    preferred_http_version: PreferredHttpVersion,
-    pool_callback: Option<PoolCallback>,
-    unexpected_data: Arc<AtomicU64>,
-}
 
 impl TransportConnector {
     /// Returns a connector; without options it keeps up to 128 idle connections.

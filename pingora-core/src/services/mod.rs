@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use log::info;
 use pingora_runtime::RuntimeOpts;
+use tokio::sync::watch;
 
 #[cfg(unix)]
 use crate::server::ListenFds;
@@ -22,7 +23,7 @@ pub mod listening;
 mod readiness;
 
 pub use dependencies::ServiceHandle;
-pub use readiness::{ServiceReadyNotifier, ServiceReadyWatch};
+pub use readiness::ServiceReadyWatch;
 
 /// A service that other services may wait for.
 ///
@@ -99,6 +100,24 @@ pub trait ServiceWithDependents: Send + Sync {
     fn listen_addresses(&self) -> Option<Vec<String>> {
         None
     }
+}
+
+/// Tells the dependents of a service that it is ready: by [`notify_ready`], or by being dropped,
+/// so that a service that ends early does not hold up others.
+///
+/// [`notify_ready`]: ServiceReadyNotifier::notify_ready
+///
+/// ```
+/// use pingora_core::services::ServiceReadyNotifier;
+///
+/// let (sender, watch) = tokio::sync::watch::channel(false);
+/// let ready = ServiceReadyNotifier::new(sender);
+/// assert!(!*watch.borrow());
+/// ready.notify_ready();
+/// assert!(*watch.borrow());
+/// ```
+pub struct ServiceReadyNotifier {
+    dependents: watch::Sender<bool>,
 }
 
 /// A service whose dependents need not wait until it is ready.

@@ -4,26 +4,10 @@
 
 use tokio::sync::watch;
 
+use super::ServiceReadyNotifier;
+
 /// Becomes true when a service is ready.
 pub type ServiceReadyWatch = watch::Receiver<bool>;
-
-/// Tells the dependents of a service that it is ready: by [`notify_ready`], or by being dropped,
-/// so that a service that ends early does not hold up others.
-///
-/// [`notify_ready`]: ServiceReadyNotifier::notify_ready
-///
-/// ```
-/// use pingora_core::services::ServiceReadyNotifier;
-///
-/// let (sender, watch) = tokio::sync::watch::channel(false);
-/// let ready = ServiceReadyNotifier::new(sender);
-/// assert!(!*watch.borrow());
-/// ready.notify_ready();
-/// assert!(*watch.borrow());
-/// ```
-pub struct ServiceReadyNotifier {
-    dependents: watch::Sender<bool>,
-}
 
 impl ServiceReadyNotifier {
     /// Returns a notifier that sends `true` once.

@@ -16,9 +16,38 @@ pub mod server;
 mod task;
 pub mod v1;
 
+use bytes::Bytes;
+use http::HeaderMap;
+use pingora_error::BError;
+use pingora_http::ResponseHeader;
+
 pub use self::limits::HttpLimits;
 pub use self::server::{ReusableHttpStream, Session as ServerSession};
-pub use self::task::HttpTask;
 
 /// What the `Server` header of answers made by the proxy itself says.
 pub const SERVER_NAME: &[u8; 7] = b"Pingora";
+
+/// A piece of a response on its way from upstream to downstream.
+///
+/// ```
+/// use pingora_core::protocols::http::HttpTask;
+///
+/// let last = HttpTask::Body(Some("hello".into()), true);
+/// assert!(last.is_end());
+/// assert_eq!(last.type_str(), "Body");
+/// ```
+#[derive(Debug)]
+pub enum HttpTask {
+    /// The head, and whether the response ends with it.
+    Header(Box<ResponseHeader>, bool),
+    /// A piece of the body, and whether it is the last.
+    Body(Option<Bytes>, bool),
+    /// A piece of what follows a `101 Switching Protocols`, and whether it is the last.
+    UpgradedBody(Option<Bytes>, bool),
+    /// The trailer section, which ends the response.
+    Trailer(Option<Box<HeaderMap>>),
+    /// The response has ended.
+    Done,
+    /// The response broke off.
+    Failed(BError),
+}

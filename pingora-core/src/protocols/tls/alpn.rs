@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::ALPN;
+
 /// A protocol of your own for ALPN, one to 255 bytes long (RFC 7301 3.1).
 ///
 /// ```
@@ -40,26 +42,6 @@ impl CustomALPN {
     pub fn as_wire(&self) -> &[u8] {
         &self.wire
     }
-}
-
-/// Which protocols are offered, or which one was chosen.
-///
-/// ```
-/// use pingora_core::protocols::ALPN;
-///
-/// assert_eq!(ALPN::new(2, 1), ALPN::H2H1);
-/// assert_eq!(ALPN::H2H1.get_max_http_version(), 2);
-/// ```
-#[derive(Clone, Debug, Hash, PartialEq, PartialOrd)]
-pub enum ALPN {
-    /// HTTP/1.1 only.
-    H1,
-    /// HTTP/2 only.
-    H2,
-    /// HTTP/2 if the other side can, else HTTP/1.1.
-    H2H1,
-    /// A protocol of your own.
-    Custom(CustomALPN),
 }
 
 impl fmt::Display for ALPN {

@@ -10,6 +10,7 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::Parser;
 use pingora_error::Result;
 use pingora_runtime::{BlockingPoolOpts, RuntimeMetricsOpts, RuntimeOpts};
 use serde::{Deserialize, Serialize};
@@ -19,7 +20,6 @@ mod limits;
 mod opt;
 mod yaml;
 
-pub use opt::Opt;
 pub(crate) use opt::{VERSION, program_name};
 pub use pingora_runtime::RuntimeMetricsPollTimeHistogramScale;
 
@@ -322,6 +322,45 @@ impl ServerConf {
     pub(crate) fn graceful_shutdown_timeout(&self) -> Duration {
         Duration::from_secs(self.graceful_shutdown_timeout_seconds.unwrap_or(5))
     }
+}
+
+// The doc comment becomes part of the help of a program that flattens these options into its own,
+// so it says what the options are for, and no more.
+/// Command line options of the server
+///
+/// ```
+/// use pingora_core::server::configuration::Opt;
+///
+/// let opt = Opt::parse_from_args(["my-proxy", "-d", "-c", "conf.yaml"]);
+/// assert!(opt.daemon);
+/// assert_eq!(opt.conf.as_deref(), Some("conf.yaml"));
+/// ```
+#[derive(Parser, Debug, Default)]
+#[command(about = "A network service built with pingora", long_about = None)]
+pub struct Opt {
+    /// Take over the listening sockets of the running server, which then finishes and ends
+    ///
+    /// Start the new server with this, then send SIGQUIT to the old one. Both need the same
+    /// `upgrade_sock` in their configuration.
+    #[arg(short, long)]
+    pub upgrade: bool,
+
+    /// Run in the background, as `daemon: true` in the configuration
+    #[arg(short, long)]
+    pub daemon: bool,
+
+    /// Has no effect: lets the test harness pass its own option
+    #[arg(long, hide = true)]
+    pub nocapture: bool,
+
+    /// Check the configuration and whether its addresses can be listened on, then end: with
+    /// status 0 if all is well, else 1
+    #[arg(short, long)]
+    pub test: bool,
+
+    /// The configuration file, in YAML. Without it, all values are the defaults
+    #[arg(short, long, value_name = "FILE")]
+    pub conf: Option<String>,
 }
 
 fn both_positive(pools: Option<usize>, threads: Option<usize>) -> Option<(usize, usize)> {

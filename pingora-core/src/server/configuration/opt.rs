@@ -1,4 +1,4 @@
-//! The command line of a server: [`Opt`].
+//! Reads the command line of a server: [`Opt`].
 //!
 //! Next: `super::ServerConf`, which `--conf` names the file of.
 
@@ -6,46 +6,9 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::{CommandFactory, FromArgMatches};
 
-// The doc comment becomes part of the help of a program that flattens these options into its own,
-// so it says what the options are for, and no more.
-/// Command line options of the server
-///
-/// ```
-/// use pingora_core::server::configuration::Opt;
-///
-/// let opt = Opt::parse_from_args(["my-proxy", "-d", "-c", "conf.yaml"]);
-/// assert!(opt.daemon);
-/// assert_eq!(opt.conf.as_deref(), Some("conf.yaml"));
-/// ```
-#[derive(Parser, Debug, Default)]
-#[command(about = "A network service built with pingora", long_about = None)]
-pub struct Opt {
-    /// Take over the listening sockets of the running server, which then finishes and ends
-    ///
-    /// Start the new server with this, then send SIGQUIT to the old one. Both need the same
-    /// `upgrade_sock` in their configuration.
-    #[arg(short, long)]
-    pub upgrade: bool,
-
-    /// Run in the background, as `daemon: true` in the configuration
-    #[arg(short, long)]
-    pub daemon: bool,
-
-    /// Has no effect: lets the test harness pass its own option
-    #[arg(long, hide = true)]
-    pub nocapture: bool,
-
-    /// Check the configuration and whether its addresses can be listened on, then end: with
-    /// status 0 if all is well, else 1
-    #[arg(short, long)]
-    pub test: bool,
-
-    /// The configuration file, in YAML. Without it, all values are the defaults
-    #[arg(short, long, value_name = "FILE")]
-    pub conf: Option<String>,
-}
+use super::Opt;
 
 impl Opt {
     /// Returns the options the program was started with.

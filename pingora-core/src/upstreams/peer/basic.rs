@@ -1,4 +1,4 @@
-//! A peer for plain TCP, TLS or a Unix socket.
+//! Makes a [`BasicPeer`].
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -10,28 +10,8 @@ use pingora_error::{ErrorType, OrErr, Result};
 
 use super::reuse::{SeededHasher, hash_options, hash_place};
 use super::target::{Target, write_place};
-use super::{Peer, PeerOptions};
+use super::{BasicPeer, Peer, PeerOptions};
 use crate::protocols::l4::socket::SocketAddr;
-
-/// A remote server that need not speak HTTP.
-///
-/// ```
-/// use pingora_core::upstreams::peer::{BasicPeer, Peer};
-///
-/// let mut peer = BasicPeer::new("127.0.0.1:853");
-/// assert!(!peer.tls());
-/// peer.sni = "dns.example".into();
-/// assert!(peer.tls());
-/// ```
-#[derive(Clone, Debug)]
-pub struct BasicPeer {
-    /// The address to connect to; a placeholder when [`PeerOptions::unresolved`] has a name.
-    pub _address: SocketAddr,
-    /// The server name for TLS; empty for no TLS.
-    pub sni: String,
-    /// How to connect.
-    pub options: PeerOptions,
-}
 
 impl BasicPeer {
     /// Returns the peer at `address`, `host:port` with a host name or an IP address, without TLS.

@@ -1,4 +1,4 @@
-//! A peer that speaks HTTP.
+//! Makes an [`HttpPeer`].
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,7 +17,7 @@ use super::basic::unix_address;
 use super::reuse::{SeededHasher, hash_options, hash_place};
 use super::target::{Target, write_place};
 use super::typed::target_of;
-use super::{Peer, PeerOptions, Proxy, Tracer};
+use super::{HttpPeer, Peer, PeerOptions, Proxy, Tracer};
 use crate::protocols::l4::socket::SocketAddr;
 use crate::utils::tls::CertKey;
 
@@ -44,39 +44,6 @@ impl fmt::Display for Scheme {
             Scheme::HTTPS => "HTTPS",
         })
     }
-}
-
-/// A remote HTTP server.
-///
-/// ```
-/// use std::time::Duration;
-/// use pingora_core::upstreams::peer::HttpPeer;
-///
-/// // Plain HTTP to an address.
-/// let mut peer = HttpPeer::new(("127.0.0.1", 8080), false, String::new());
-/// peer.options.connection_timeout = Some(Duration::from_millis(300));
-///
-/// // HTTPS to a name; it is looked up when a connection is made.
-/// let peer = HttpPeer::new("example.com:443", true, "example.com".into());
-/// assert!(peer.is_tls());
-/// assert!(peer.to_string().starts_with("addr: example.com:443, scheme: HTTPS"));
-/// ```
-#[derive(Clone, Debug)]
-pub struct HttpPeer {
-    /// The address to connect to; a placeholder when [`PeerOptions::unresolved`] has a name.
-    pub _address: SocketAddr,
-    /// Whether to use TLS.
-    pub scheme: Scheme,
-    /// The server name for TLS, checked against the certificate.
-    pub sni: String,
-    /// The CONNECT proxy to go through.
-    pub proxy: Option<Proxy>,
-    /// The certificate to present to the server.
-    pub client_cert_key: Option<Arc<CertKey>>,
-    /// Peers with different keys do not share connections.
-    pub group_key: u64,
-    /// How to connect.
-    pub options: PeerOptions,
 }
 
 impl HttpPeer {

@@ -23,8 +23,7 @@ use std::time::Duration;
 use pingora_error::Result;
 use tokio::net::TcpSocket;
 
-pub use self::basic::BasicPeer;
-pub use self::http::{HttpPeer, Scheme};
+pub use self::http::Scheme;
 pub use self::options::{PeerOptions, TcpSocketTweakHook};
 pub use self::policy::{H1UpgradePolicy, HttpUpstreamRequestPolicy};
 pub use self::proxy::{Proxy, ProxyDigestUserDataHook};
@@ -212,6 +211,59 @@ pub trait Peer: Display + Clone {
             .proxy_digest_user_data_hook
             .as_ref()
     }
+}
+
+/// A remote HTTP server.
+///
+/// ```
+/// use std::time::Duration;
+/// use pingora_core::upstreams::peer::HttpPeer;
+///
+/// // Plain HTTP to an address.
+/// let mut peer = HttpPeer::new(("127.0.0.1", 8080), false, String::new());
+/// peer.options.connection_timeout = Some(Duration::from_millis(300));
+///
+/// // HTTPS to a name; it is looked up when a connection is made.
+/// let peer = HttpPeer::new("example.com:443", true, "example.com".into());
+/// assert!(peer.is_tls());
+/// assert!(peer.to_string().starts_with("addr: example.com:443, scheme: HTTPS"));
+/// ```
+#[derive(Clone, Debug)]
+pub struct HttpPeer {
+    /// The address to connect to; a placeholder when [`PeerOptions::unresolved`] has a name.
+    pub _address: SocketAddr,
+    /// Whether to use TLS.
+    pub scheme: Scheme,
+    /// The server name for TLS, checked against the certificate.
+    pub sni: String,
+    /// The CONNECT proxy to go through.
+    pub proxy: Option<Proxy>,
+    /// The certificate to present to the server.
+    pub client_cert_key: Option<Arc<CertKey>>,
+    /// Peers with different keys do not share connections.
+    pub group_key: u64,
+    /// How to connect.
+    pub options: PeerOptions,
+}
+
+/// A remote server that need not speak HTTP.
+///
+/// ```
+/// use pingora_core::upstreams::peer::{BasicPeer, Peer};
+///
+/// let mut peer = BasicPeer::new("127.0.0.1:853");
+/// assert!(!peer.tls());
+/// peer.sni = "dns.example".into();
+/// assert!(peer.tls());
+/// ```
+#[derive(Clone, Debug)]
+pub struct BasicPeer {
+    /// The address to connect to; a placeholder when [`PeerOptions::unresolved`] has a name.
+    pub _address: SocketAddr,
+    /// The server name for TLS; empty for no TLS.
+    pub sni: String,
+    /// How to connect.
+    pub options: PeerOptions,
 }
 
 #[cfg(test)]
