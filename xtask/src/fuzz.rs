@@ -17,6 +17,9 @@ written to testing/fuzz/artifacts/. Needs a C++ compiler, a nightly toolchain an
 
 const FOLDER: &str = "testing/fuzz";
 
+/// What HTTP/1 is made of; the other targets do not mind.
+const DICTIONARY: &str = "testing/fuzz/http1.dict";
+
 /// `cargo xtask fuzz`.
 pub(crate) fn run(args: &[String], steps: &mut Steps) -> Result<(), String> {
     let mut seconds = 60;
@@ -91,7 +94,8 @@ fn build_and_run(steps: &mut Steps, seconds: u32, mut targets: Vec<String>) -> R
             .args([target.clone()])
             .args(corpora(&target)?);
         let time = format!("-max_total_time={seconds}");
-        let cmd = cmd.args(["--", &time, "-timeout=10", "-verbosity=0"]);
+        let dictionary = format!("-dict={DICTIONARY}");
+        let cmd = cmd.args(["--", &time, &dictionary, "-timeout=10", "-verbosity=0"]);
         steps.run(&format!("fuzz: {target}, {seconds} s"), cmd)?;
     }
     Ok(())
