@@ -102,6 +102,7 @@ impl Session {
         end_of_stream: bool,
     ) -> Result<()> {
         self.downstream_modules_ctx.response_header_filter(&mut resp, end_of_stream).await?;
+        self.respect_shutdown();
         self.downstream_session.write_response_header(resp).await?;
         if end_of_stream {
             self.downstream_session.finish_body().await?;
@@ -189,6 +190,14 @@ impl Session {
     /// Returns whether the server is stopping: a readiness probe should fail now.
     pub fn is_process_shutting_down(&self) -> bool {
         self.shutdown.as_ref().is_some_and(|shutdown| *shutdown.borrow())
+    }
+
+    /// Gives up keep-alive when the server began to stop since the request came in.
+    pub(crate) fn respect_shutdown(&mut self) {
+        // Cheaper than a look at the value, which takes a lock.
+        if self.shutdown.as_ref().is_some_and(|shutdown| shutdown.has_changed().unwrap_or(false)) {
+            self.downstream_session.set_keepalive(None);
+        }
     }
 
     /// Passes one piece through the modules; it may become none or several.

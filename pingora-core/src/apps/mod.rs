@@ -71,6 +71,12 @@ pub struct HttpPersistentSettings {
     keepalive_timeout: Option<u64>,
     keepalive_reuses_remaining: Option<u32>,
     pipelining: bool,
+    /// Boxed: an idle connection carries these settings, and most have nothing in here.
+    rare: Option<Box<Rare>>,
+}
+
+#[derive(Debug, Default)]
+struct Rare {
     prefix: Option<BytesMut>,
     user_context: Option<UserContext>,
 }
@@ -90,8 +96,7 @@ impl HttpPersistentSettings {
             keepalive_timeout: session.get_keepalive(),
             keepalive_reuses_remaining: session.get_keepalive_reuses_remaining(),
             pipelining: session.pipelining_enabled(),
-            prefix: None,
-            user_context: None,
+            rare: None,
         }
     }
 
@@ -102,29 +107,32 @@ impl HttpPersistentSettings {
         if let Some(remaining) = self.keepalive_reuses_remaining {
             session.set_keepalive_reuses_remaining(Some(remaining.saturating_sub(1)));
         }
-        if let Some(prefix) = self.prefix {
+        let Some(rare) = self.rare else {
+            return;
+        };
+        if let Some(prefix) = rare.prefix {
             session.set_pipelined_prefix(prefix);
         }
-        session.set_connection_user_context(self.user_context.map(|ctx| ctx.0));
+        session.set_connection_user_context(rare.user_context.map(|ctx| ctx.0));
     }
 
     /// Sets the bytes of the next request that were received already.
     pub fn set_pipelined_prefix(&mut self, prefix: BytesMut) {
-        self.prefix = Some(prefix);
+        self.rare.get_or_insert_default().prefix = Some(prefix);
     }
 
     /// Sets a value the next request can take from its session.
     pub fn set_user_context(&mut self, ctx: Box<dyn Any + Send + Sync>) {
-        self.user_context = Some(UserContext(ctx));
+        self.rare.get_or_insert_default().user_context = Some(UserContext(ctx));
     }
 
     /// Takes the value set for the next request.
     pub fn take_user_context(&mut self) -> Option<Box<dyn Any + Send + Sync>> {
-        self.user_context.take().map(|ctx| ctx.0)
+        self.rare.as_mut()?.user_context.take().map(|ctx| ctx.0)
     }
 
     fn take_prefix(&mut self) -> Option<BytesMut> {
-        self.prefix.take()
+        self.rare.as_mut()?.prefix.take()
     }
 
     fn keepalive_timeout(&self) -> Option<u64> {

@@ -98,15 +98,14 @@ fn first_bytes(
     limit: Option<Duration>,
     mut shutdown: ShutdownWatch,
 ) -> impl Future<Output = Option<BytesMut>> + Send {
-    let mut first = BytesMut::new();
     let mut timer = limit.map(Deadline::new);
     async move {
         let mut watching = true;
         let mut stopping = pin!(shutdown.wait_for(|stop| *stop));
         // Cancel-safe: bytes are only taken when the future is ready.
-        let received = poll_fn(|cx| {
-            if let Poll::Ready(received) = poll_first_bytes(stream, &mut first, cx) {
-                return Poll::Ready(received.unwrap_or(0));
+        poll_fn(|cx| {
+            if let Poll::Ready(first) = poll_first_bytes(stream, cx) {
+                return Poll::Ready(first.ok().filter(|first| !first.is_empty()));
             }
             if watching && let Poll::Ready(stop) = stopping.as_mut().poll(cx) {
                 // An error: nobody is left who could stop us.
@@ -116,12 +115,11 @@ fn first_bytes(
                 }
             }
             match &mut timer {
-                Some(timer) => timer.poll_elapsed(cx).map(|()| 0),
+                Some(timer) => timer.poll_elapsed(cx).map(|()| None),
                 None => Poll::Pending,
             }
         })
-        .await;
-        (received > 0).then_some(first)
+        .await
     }
 }
 

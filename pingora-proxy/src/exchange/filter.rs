@@ -63,6 +63,7 @@ where
             // A filter made a response with a body out of one without: its length is the body's.
             head.remove_header("content-length");
         }
+        self.session.respect_shutdown();
         self.queue(HttpTask::Header(head, false))?;
         if upgraded {
             self.progress.upgraded();

@@ -82,18 +82,14 @@ impl Wire {
 
 /// Polls for the first bytes of a request, without holding a buffer while there are none.
 ///
-/// Appends them to `first`; `Ready(Ok(0))` is the end of the connection.
+/// Ready with no bytes at the end of the connection.
 pub(crate) fn poll_first_bytes(
     stream: &mut Stream,
-    first: &mut BytesMut,
     cx: &mut Context<'_>,
-) -> Poll<io::Result<usize>> {
+) -> Poll<io::Result<BytesMut>> {
     let mut input = Input::default();
-    let polled = input.poll_small(stream, cx);
-    if polled.is_ready() {
-        first.unsplit(input.buf);
-    }
-    polled
+    ready!(input.poll_small(stream, cx))?;
+    Poll::Ready(Ok(input.buf))
 }
 
 /// What was received and not consumed yet.
