@@ -47,14 +47,9 @@ fn decode(pieces: &[&[u8]], limits: &HttpLimits) -> Received {
     let mut body = Vec::new();
     for piece in pieces {
         input.extend_from_slice(piece);
-        loop {
-            match decoder.decode(&mut input, limits).ok()? {
-                Decoded::Data(data) => {
-                    assert!(!data.is_empty());
-                    body.extend_from_slice(&data);
-                }
-                Decoded::NeedInput | Decoded::End => break,
-            }
+        while let Decoded::Data(data) = decoder.decode(&mut input, limits).ok()? {
+            assert!(!data.is_empty());
+            body.extend_from_slice(&data);
         }
     }
     assert_eq!(decoder.bytes(), body.len());

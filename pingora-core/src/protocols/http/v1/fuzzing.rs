@@ -32,14 +32,22 @@ pub fn encode_chunked(pieces: &[&[u8]], trailers: Option<&HeaderMap>) -> Vec<u8>
         let taken = encoder.write(Bytes::copy_from_slice(piece), &mut wire.output);
         assert_eq!(taken.expect("the body was started"), piece.len());
     }
-    encoder.finish(trailers, &mut wire.output).expect("a chunked body ends anywhere");
+    encoder
+        .finish(trailers, &mut wire.output)
+        .expect("a chunked body ends anywhere");
     assert!(encoder.is_done());
     let queued = wire.output.len();
     let mut cx = Context::from_waker(Waker::noop());
-    assert!(matches!(wire.poll_flush(&mut cx), Poll::Ready(Ok(()))), "there is room");
+    assert!(
+        matches!(wire.poll_flush(&mut cx), Poll::Ready(Ok(()))),
+        "there is room"
+    );
     let mut sent = vec![0; room];
     let mut buf = ReadBuf::new(&mut sent);
-    assert!(matches!(Pin::new(&mut theirs).poll_read(&mut cx, &mut buf), Poll::Ready(Ok(()))));
+    assert!(matches!(
+        Pin::new(&mut theirs).poll_read(&mut cx, &mut buf),
+        Poll::Ready(Ok(()))
+    ));
     let len = buf.filled().len();
     assert_eq!(len, queued);
     sent.truncate(len);
