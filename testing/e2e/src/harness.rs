@@ -95,9 +95,13 @@ where
         addresses.wait_for(|all| !all.is_empty()),
     )
     .await;
-    let addr = bound.expect("the service exists")[0].clone();
+    let bound = bound.expect("the service exists").clone();
     Running {
-        addr: addr.parse().expect("a TCP address"),
+        // A test may have added a Unix socket.
+        addr: bound
+            .iter()
+            .find_map(|addr| addr.parse().ok())
+            .expect("one is TCP"),
         signal,
         ended: Some(has_ended),
     }

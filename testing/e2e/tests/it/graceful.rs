@@ -58,6 +58,30 @@ fn idle_connections() {
     });
 }
 
+/// A request in the middle is answered, told that the connection ends, and then it does.
+#[test]
+fn a_request_in_the_middle() {
+    harness::run(async {
+        let gate = Gate::new();
+        let origin = held(&gate).await;
+        let proxy = harness::forward(origin.addr()).await;
+        let mut idle = Client::connect(proxy.addr()).await;
+        assert_eq!(idle.get("/").await.text(), "hello");
+        let mut client = Client::connect(proxy.addr()).await;
+        client.send("GET /held HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        origin.wait_for_requests(2).await;
+        proxy.terminate();
+        // The server has begun to stop once the idle one is closed.
+        idle.expect_closed().await;
+        gate.open();
+        let response = client.response().await;
+        assert_eq!(response.text(), "held");
+        assert_eq!(response.header("connection"), Some("close"));
+        client.expect_closed().await;
+        proxy.ended().await;
+    });
+}
+
 /// So is a response whose head is long gone.
 #[test]
 fn a_response_in_the_middle() {

@@ -1,13 +1,18 @@
 //! Whole-server tests: a real listener, a real client, a real origin. One file a topic.
 
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+mod apps;
 mod bodies;
 mod clients;
 mod dns;
 mod graceful;
 mod keepalive;
 mod lb;
+mod peers;
 mod phases;
 mod requests;
 mod responses;
 mod retry;
+mod timeouts;
 mod upgrade;
