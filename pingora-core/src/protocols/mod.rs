@@ -72,10 +72,7 @@ pub trait Peek {
     /// Fills `buf` from the bytes that will be read next and leaves them in place.
     ///
     /// Returns `false` when this stream cannot peek. Waits until `buf` is full.
-    async fn try_peek(&mut self, _buf: &mut [u8]) -> IoResult<bool>
-    where
-        Self: Send,
-    {
+    async fn try_peek(&mut self, _buf: &mut [u8]) -> IoResult<bool> {
         Ok(false)
     }
 }
@@ -139,7 +136,8 @@ pub trait IO:
 
 impl<T> IO for T
 where
-    T: AsyncRead
+    T: 'static
+        + AsyncRead
         + AsyncWrite
         + Shutdown
         + UniqueID
@@ -151,8 +149,7 @@ where
         + Unpin
         + Debug
         + Send
-        + Sync
-        + 'static,
+        + Sync,
 {
     fn as_any(&self) -> &dyn Any {
         self

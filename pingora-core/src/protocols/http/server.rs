@@ -18,7 +18,7 @@ use pingora_error::{
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::HttpTask;
-use super::custom::server::Session as CustomSession;
+use super::custom::server::Session as SessionCustom;
 use super::error_resp;
 use super::v1::server::HttpSession as Http1Session;
 use crate::protocols::l4::socket::SocketAddr;
@@ -43,7 +43,7 @@ pub enum Session {
     /// HTTP/1.0 or HTTP/1.1.
     H1(Http1Session),
     /// A protocol of the application's own.
-    Custom(Box<dyn CustomSession>),
+    Custom(Box<dyn SessionCustom>),
 }
 
 /// A connection that can carry another request, and the bytes of it that came already.
@@ -91,7 +91,7 @@ impl Session {
     }
 
     /// Returns a session for a protocol of the application's own.
-    pub fn new_custom(session: Box<dyn CustomSession>) -> Self {
+    pub fn new_custom(session: Box<dyn SessionCustom>) -> Self {
         Session::Custom(session)
     }
 
@@ -560,7 +560,7 @@ impl Session {
     }
 
     /// Returns the custom session.
-    pub fn as_custom(&self) -> Option<&dyn CustomSession> {
+    pub fn as_custom(&self) -> Option<&dyn SessionCustom> {
         match self {
             Session::H1(_) => None,
             Session::Custom(session) => Some(session.as_ref()),
@@ -568,7 +568,7 @@ impl Session {
     }
 
     /// Returns the custom session, to change.
-    pub fn as_custom_mut(&mut self) -> Option<&mut Box<dyn CustomSession>> {
+    pub fn as_custom_mut(&mut self) -> Option<&mut Box<dyn SessionCustom>> {
         match self {
             Session::H1(_) => None,
             Session::Custom(session) => Some(session),

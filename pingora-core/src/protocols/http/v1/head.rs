@@ -21,6 +21,9 @@ use crate::protocols::http::authority::{
 /// Fields that are tokenised on the stack; a higher limit costs an allocation.
 const FIELDS_ON_STACK: usize = 100;
 
+/// Longer methods are unknown ones (RFC 9112 section 3); the longest registered has 17 letters.
+const MAX_METHOD_BYTES: usize = 32;
+
 /// The longest name a table of fields holds, whatever the limit of the head.
 const MAX_NAME_BYTES: usize = u16::MAX as usize;
 
@@ -83,6 +86,10 @@ pub fn parse_response(
     scanned: &mut usize,
     limits: &HttpLimits,
 ) -> Result<Option<Box<ResponseHeader>>, HeadError> {
+    // The tokeniser would skip empty lines, and wait for more of them.
+    if input.first().is_some_and(|&first| first != b'H') {
+        return Err(HeadError::new(502, "bytes before the status line"));
+    }
     if !may_be_complete(input, scanned)? {
         return incomplete(input, limits);
     }
@@ -134,6 +141,9 @@ fn request_line<'b>(
     else {
         return Err(HeadError::bad("incomplete request line"));
     };
+    if method.len() > MAX_METHOD_BYTES {
+        return Err(HeadError::new(501, "unknown method"));
+    }
     if target.len() > limits.max_target_bytes {
         return Err(HeadError::new(414, "request target too long"));
     }
@@ -175,9 +185,6 @@ fn status_line<'b>(
     let (Some(code), Some(version)) = (response.code, response.version) else {
         return Err(HeadError::new(502, "incomplete status line"));
     };
-    if input.first() != Some(&b'H') {
-        return Err(HeadError::new(502, "bytes before the status line"));
-    }
     field_spans(input, head_len, response.headers, spans)
         .map_err(|e| HeadError::new(502, e.why))?;
     Ok(Some(StatusLine {
@@ -330,9 +337,8 @@ fn may_be_complete(input: &[u8], scanned: &mut usize) -> Result<bool, HeadError>
 
 /// A target is too long as soon as so much of it has come, whether or not it ends.
 fn check_request_line(input: &[u8], limits: &HttpLimits) -> Result<(), HeadError> {
-    // The longest registered method has 17 letters.
-    const METHOD_AND_SPACE: usize = 32;
-    let limit = limits.max_target_bytes + METHOD_AND_SPACE;
+    const AROUND: usize = MAX_METHOD_BYTES + "  HTTP/1.1\r\n".len();
+    let limit = limits.max_target_bytes + AROUND;
     if input.len() > limit && memchr::memchr(b'\n', &input[..limit]).is_none() {
         return Err(HeadError::new(414, "request target too long"));
     }

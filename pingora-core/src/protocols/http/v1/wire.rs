@@ -3,7 +3,7 @@
 //! Both roles build on it. Everything is poll-driven: one future can wait for the input and the
 //! output of two connections at once, without a task or a channel between them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
@@ -15,10 +15,15 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use crate::protocols::Stream;
 
 /// Bytes asked for while it is not known how much will come; nothing is held while waiting.
-const SCRATCH_SIZE: usize = 16 * 1024;
+///
+/// Room for a head and 64 KiB of body, a size many senders cut their messages to.
+const SCRATCH_SIZE: usize = 68 * 1024;
 
-/// Bytes asked for once a read has filled the scratch buffer, and after further full reads.
-const MIN_BULK_READ: usize = 64 * 1024;
+/// A read of so much means bulk: the next one goes into a buffer of its own, not through a copy.
+const BULK_FROM: usize = 16 * 1024;
+
+/// Bytes asked for at once in bulk, and after further full reads.
+const MIN_BULK_READ: usize = 68 * 1024;
 const MAX_BULK_READ: usize = 256 * 1024;
 
 /// Pieces handed to one vectored write.
@@ -34,6 +39,8 @@ pub(crate) const OUTPUT_HIGH_WATER: usize = 64 * 1024;
 const KEEP_CONTROL: usize = 8 * 1024;
 
 thread_local! {
+    /// The last response on this thread came in bulk: expect the same of the next.
+    static EXPECT_BULK: Cell<bool> = const { Cell::new(false) };
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_SIZE].into_boxed_slice());
 }
 
@@ -50,6 +57,27 @@ pub(crate) struct Wire {
 impl Wire {
     pub(crate) fn new(stream: Stream) -> Self {
         Wire { stream, input: Input::default(), output: Output::default(), fin: false }
+    }
+
+    /// Reads as much at once as the last messages on this thread were long.
+    ///
+    /// For the side that has just asked for something: the buffer is held until it comes.
+    pub(crate) fn expect_like_before(&mut self) {
+        if EXPECT_BULK.get() {
+            self.input.bulk = MIN_BULK_READ;
+        }
+    }
+
+    /// Remembers whether this message came in bulk.
+    pub(crate) fn remember_size(&self, bytes: usize) {
+        EXPECT_BULK.set(bytes >= BULK_FROM);
+    }
+
+    /// Reads in bulk when so many more bytes are known to come.
+    pub(crate) fn expect(&mut self, bytes: u64) {
+        if bytes >= BULK_FROM as u64 && self.input.bulk == 0 {
+            self.input.bulk = bytes.clamp(MIN_BULK_READ as u64, MAX_BULK_READ as u64) as usize;
+        }
     }
 
     /// Receives more input; `Ready(Ok(0))` is the end of it.
@@ -123,7 +151,7 @@ impl Input {
             ready!(Pin::new(stream).poll_read(cx, &mut buf))?;
             let received = buf.filled();
             self.buf.extend_from_slice(received);
-            if received.len() == SCRATCH_SIZE {
+            if received.len() >= BULK_FROM {
                 self.bulk = MIN_BULK_READ;
             }
             Poll::Ready(Ok(received.len()))

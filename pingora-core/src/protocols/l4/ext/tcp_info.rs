@@ -22,7 +22,8 @@ pub struct TCP_INFO {
     pub tcpi_options: u8,
     /// The window scales: the remote one in one half, ours in the other.
     pub tcpi_snd_wscale_4_rcv_wscale_4: u8,
-    /// In its lowest bit, whether the delivery rate was limited by the application; in the next two, why TCP Fast Open failed.
+    /// In its lowest bit, whether the delivery rate was limited by the application; in the next
+    /// two, why TCP Fast Open failed.
     pub tcpi_delivery_rate_app_limited: u8,
     /// The retransmission timeout in microseconds.
     pub tcpi_rto: u32,
@@ -116,6 +117,8 @@ pub struct TCP_INFO {
     pub tcpi_rcv_ooopack: u32,
     /// The window of the remote side in bytes.
     pub tcpi_snd_wnd: u32,
+    /// Our window in bytes.
+    pub tcpi_rcv_wnd: u32,
 }
 
 impl TCP_INFO {

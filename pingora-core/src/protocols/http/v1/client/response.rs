@@ -167,6 +167,10 @@ impl HttpSession {
                 response_framing(&resp, self.method(), self.state.allow_invalid_content_length)
                     .map_err(|e| self.refuse(e))?;
             self.state.decoder = BodyDecoder::new(framing.length);
+            if let Some(left) = self.state.decoder.remaining() {
+                let buffered = self.state.wire.input.buf.len() as u64;
+                self.state.wire.expect(left.saturating_sub(buffered));
+            }
             self.state.server_keepalive = framing.keep_alive;
             self.state.in_body = true;
         }

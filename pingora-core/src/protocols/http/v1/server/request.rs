@@ -220,6 +220,10 @@ impl HttpSession {
             Err(e) => return Err(self.refuse(e)),
         };
         self.state.body = BodyDecoder::new(framing.length);
+        if let Some(left) = self.state.body.remaining() {
+            let buffered = self.state.wire.input.buf.len() as u64;
+            self.state.wire.expect(left.saturating_sub(buffered));
+        }
         self.state.client_keepalive = framing.keep_alive;
         if let Some(timeout) = self.state.read_timeout
             && !self.state.body.is_done()
