@@ -68,7 +68,10 @@ where
     SV::CTX: Send + Sync + 'static,
     C: custom::Connector,
 {
-    ProxyServiceBuilder::new(conf, inner).name(name).custom(connector, on_custom).build()
+    ProxyServiceBuilder::new(conf, inner)
+        .name(name)
+        .custom(connector, on_custom)
+        .build()
 }
 
 /// Builds a service of a proxy, option by option.

@@ -40,7 +40,9 @@ where
                 (Some(error), fate)
             }
         };
-        self.inner.logging(&mut session, error.as_deref(), &mut ctx).await;
+        self.inner
+            .logging(&mut session, error.as_deref(), &mut ctx)
+            .await;
         self.settle(session, &ctx, fate).await
     }
 
@@ -57,7 +59,10 @@ where
         if !self.inner.suppress_error_log(session, ctx, e) {
             self.log_failure(session, ctx, e, answered.error_code, tries);
         }
-        match (began || session.response_written().is_none(), answered.can_reuse_downstream) {
+        match (
+            began || session.response_written().is_none(),
+            answered.can_reuse_downstream,
+        ) {
             (true, _) => Fate::Abort,
             (false, true) => Fate::Reuse,
             (false, false) => Fate::Close,
@@ -65,14 +70,7 @@ where
     }
 
     #[cold]
-    fn log_failure(
-        &self,
-        session: &Session,
-        ctx: &SV::CTX,
-        e: &Error,
-        status: u16,
-        tries: usize,
-    ) {
+    fn log_failure(&self, session: &Session, ctx: &SV::CTX, e: &Error, status: u16, tries: usize) {
         let summary = self.inner.request_summary(session, ctx);
         if status == 0 {
             debug!("client is gone: {e}, tries: {tries}, {summary}");

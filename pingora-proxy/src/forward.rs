@@ -36,7 +36,11 @@ pub(crate) fn prepare_h1(req: &mut RequestHeader, peer: &HttpPeer) -> Result<()>
     let policy = &peer.options.http_upstream_request_policy;
     to_origin_form(req)?;
     if !req.fields().has(KnownName::Host) {
-        let host = if peer.sni.is_empty() { peer._address.to_string() } else { peer.sni.clone() };
+        let host = if peer.sni.is_empty() {
+            peer._address.to_string()
+        } else {
+            peer.sni.clone()
+        };
         req.insert_header("Host", host)?;
     }
     // Before the version is ours: HTTP/1.0 has no upgrades (RFC 9110 section 7.8).
@@ -82,7 +86,9 @@ pub(crate) fn strip_response(resp: &mut ResponseHeader) {
             .collect();
         if !nominated.is_empty() {
             resp.retain_fields(|field| {
-                !nominated.iter().any(|name| name.eq_ignore_ascii_case(field.name))
+                !nominated
+                    .iter()
+                    .any(|name| name.eq_ignore_ascii_case(field.name))
             });
         }
         resp.remove_known(KnownName::Connection);
@@ -149,7 +155,9 @@ fn strip_nominated(req: &mut RequestHeader, policy: &HttpUpstreamRequestPolicy) 
     }
     if policy.strip_connection_nominated && !nominated.is_empty() {
         req.retain_fields(|field| {
-            !nominated.iter().any(|name| name.eq_ignore_ascii_case(field.name))
+            !nominated
+                .iter()
+                .any(|name| name.eq_ignore_ascii_case(field.name))
         });
     }
     Ok(())
@@ -180,27 +188,40 @@ fn nominations(fields: &Fields) -> impl Iterator<Item = &[u8]> {
 }
 
 fn is_option(name: &[u8]) -> bool {
-    OPTIONS.iter().any(|option| name.eq_ignore_ascii_case(option))
+    OPTIONS
+        .iter()
+        .any(|option| name.eq_ignore_ascii_case(option))
 }
 
 fn is_hop_by_hop(name: &[u8]) -> bool {
-    let names: [&[u8]; 6] =
-        [b"keep-alive", b"proxy-connection", b"te", b"trailer", b"upgrade", b"http2-settings"];
+    let names: [&[u8]; 6] = [
+        b"keep-alive",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"upgrade",
+        b"http2-settings",
+    ];
     names.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 fn is_protected(name: &[u8]) -> bool {
-    PROTECTED.iter().any(|known| name.eq_ignore_ascii_case(known))
+    PROTECTED
+        .iter()
+        .any(|known| name.eq_ignore_ascii_case(known))
 }
 
 fn is_token(name: &[u8]) -> bool {
-    name.iter().all(|&b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+    name.iter()
+        .all(|&b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
 fn accepts_trailers(fields: &Fields) -> bool {
     fields.has(KnownName::Te)
         && fields.get_all(KnownName::Te).any(|value| {
-            value.split(|&b| b == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+            value
+                .split(|&b| b == b',')
+                .any(|t| t.trim_ascii().eq_ignore_ascii_case(b"trailers"))
         })
 }
 

@@ -360,7 +360,10 @@ pub trait ProxyHttp {
         {
             error!("failed to send error response to downstream: {failed}");
         }
-        FailToProxy { error_code, can_reuse_downstream: false }
+        FailToProxy {
+            error_code,
+            can_reuse_downstream: false,
+        }
     }
 
     /// Returns whether an error is not to be logged.
@@ -489,7 +492,10 @@ mod tests {
 
     #[test]
     fn default_hooks_do_not_allocate() {
-        assert_eq!(size_of::<Pass>() + size_of::<Proceed>() + size_of::<NoBytes>(), 0);
+        assert_eq!(
+            size_of::<Pass>() + size_of::<Proceed>() + size_of::<NoBytes>(),
+            0
+        );
     }
 
     #[test]

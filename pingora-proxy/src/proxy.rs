@@ -70,7 +70,8 @@ where
     where
         SV: ProxyHttp,
     {
-        self.inner.init_downstream_modules(&mut self.downstream_modules);
+        self.inner
+            .init_downstream_modules(&mut self.downstream_modules);
     }
 
     /// Returns how many idle upstream connections were dropped because they sent something nobody
@@ -117,10 +118,12 @@ where
             downstream.set_keepalive(None);
         }
         let previous = downstream.take_connection_user_context();
-        let mut session = Session::new(downstream, &self.downstream_modules, Some(shutdown.clone()));
+        let mut session =
+            Session::new(downstream, &self.downstream_modules, Some(shutdown.clone()));
         let mut ctx = self.inner.new_ctx();
         if let Some(previous) = previous {
-            self.inner.on_connection_reuse(&mut session, &mut ctx, previous);
+            self.inner
+                .on_connection_reuse(&mut session, &mut ctx, previous);
         }
         let outcome = self.run_phases(&mut session, &mut ctx).await;
         self.finish(session, ctx, outcome).await
@@ -129,7 +132,10 @@ where
     /// A reverse proxy is no tunnel unless it was told to be.
     fn refuses_method(&self, session: &ServerSession) -> bool {
         session.req_header().method() == Method::CONNECT
-            && !self.server_options.as_ref().is_some_and(|o| o.allow_connect_method_proxying)
+            && !self
+                .server_options
+                .as_ref()
+                .is_some_and(|o| o.allow_connect_method_proxying)
     }
 }
 

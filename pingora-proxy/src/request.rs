@@ -5,7 +5,11 @@ use pingora_core::connectors::http::custom;
 use pingora_core::protocols::UniqueID;
 use pingora_core::protocols::http::client::HttpSession;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
-use pingora_error::{BError, Error, ErrorType::{HTTPStatus, InternalError}, Result};
+use pingora_error::{
+    BError, Error,
+    ErrorType::{HTTPStatus, InternalError},
+    Result,
+};
 
 use crate::exchange::{Exchange, H1Leg};
 use crate::{HttpProxy, ProxyHttp, ProxyWarnLogContext, Session};
@@ -44,7 +48,11 @@ where
     async fn before_upstream(&self, session: &mut Session, ctx: &mut SV::CTX) -> Result<bool> {
         self.inner.early_request_filter(session, ctx).await?;
         if !session.downstream_modules_ctx.is_empty() {
-            let Session { downstream_session, downstream_modules_ctx, .. } = session;
+            let Session {
+                downstream_session,
+                downstream_modules_ctx,
+                ..
+            } = session;
             downstream_modules_ctx
                 .request_header_filter(downstream_session.req_header_mut())
                 .await?;
@@ -104,10 +112,14 @@ where
                 return Err(e);
             }
         };
-        let result = self.exchange(&mut upstream, reused, &peer, session, ctx).await;
+        let result = self
+            .exchange(&mut upstream, reused, &peer, session, ctx)
+            .await;
         match result {
             Ok(()) => {
-                self.connector.release_http_session(upstream, &*peer, peer.idle_timeout()).await;
+                self.connector
+                    .release_http_session(upstream, &*peer, peer.idle_timeout())
+                    .await;
                 Ok(())
             }
             Err(e) => {
@@ -133,6 +145,8 @@ where
         self.inner
             .connected_to_upstream(session, reused, peer, fd, Some(upstream.digest()), ctx)
             .await?;
-        Exchange::new(&self.inner, session, ctx, H1Leg::new(upstream)).run(peer).await
+        Exchange::new(&self.inner, session, ctx, H1Leg::new(upstream))
+            .run(peer)
+            .await
     }
 }

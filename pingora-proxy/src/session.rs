@@ -92,7 +92,9 @@ impl Session {
 
     /// Answers with this status and body; the connection is closed afterwards.
     pub async fn respond_error_with_body(&mut self, error: u16, body: Bytes) -> Result<()> {
-        self.as_downstream_mut().respond_error_with_body(error, body).await
+        self.as_downstream_mut()
+            .respond_error_with_body(error, body)
+            .await
     }
 
     /// Sends a response head through the modules; `end_of_stream` when no body follows.
@@ -101,7 +103,9 @@ impl Session {
         mut resp: Box<ResponseHeader>,
         end_of_stream: bool,
     ) -> Result<()> {
-        self.downstream_modules_ctx.response_header_filter(&mut resp, end_of_stream).await?;
+        self.downstream_modules_ctx
+            .response_header_filter(&mut resp, end_of_stream)
+            .await?;
         self.respect_shutdown();
         self.downstream_session.write_response_header(resp).await?;
         if end_of_stream {
@@ -116,7 +120,8 @@ impl Session {
         resp: &ResponseHeader,
         end_of_stream: bool,
     ) -> Result<(), Box<pingora_error::Error>> {
-        self.write_response_header(Box::new(resp.clone()), end_of_stream).await
+        self.write_response_header(Box::new(resp.clone()), end_of_stream)
+            .await
     }
 
     /// Sends a piece of the response body through the modules.
@@ -125,9 +130,13 @@ impl Session {
         mut body: Option<Bytes>,
         end_of_stream: bool,
     ) -> Result<()> {
-        self.downstream_modules_ctx.response_body_filter(&mut body, end_of_stream)?;
-        let rest =
-            if end_of_stream { self.downstream_modules_ctx.response_done_filter()? } else { None };
+        self.downstream_modules_ctx
+            .response_body_filter(&mut body, end_of_stream)?;
+        let rest = if end_of_stream {
+            self.downstream_modules_ctx.response_done_filter()?
+        } else {
+            None
+        };
         let tasks = [body, rest]
             .into_iter()
             .flatten()
@@ -189,13 +198,19 @@ impl Session {
 
     /// Returns whether the server is stopping: a readiness probe should fail now.
     pub fn is_process_shutting_down(&self) -> bool {
-        self.shutdown.as_ref().is_some_and(|shutdown| *shutdown.borrow())
+        self.shutdown
+            .as_ref()
+            .is_some_and(|shutdown| *shutdown.borrow())
     }
 
     /// Gives up keep-alive when the server began to stop since the request came in.
     pub(crate) fn respect_shutdown(&mut self) {
         // Cheaper than a look at the value, which takes a lock.
-        if self.shutdown.as_ref().is_some_and(|shutdown| shutdown.has_changed().unwrap_or(false)) {
+        if self
+            .shutdown
+            .as_ref()
+            .is_some_and(|shutdown| shutdown.has_changed().unwrap_or(false))
+        {
             self.downstream_session.set_keepalive(None);
         }
     }
@@ -214,7 +229,11 @@ impl Session {
             }
             HttpTask::Body(mut data, end) => {
                 modules.response_body_filter(&mut data, end)?;
-                let rest = if end { modules.response_done_filter()? } else { None };
+                let rest = if end {
+                    modules.response_done_filter()?
+                } else {
+                    None
+                };
                 if let Some(rest) = rest {
                     out.push(HttpTask::Body(data, false));
                     out.push(HttpTask::Body(Some(rest), true));

@@ -67,7 +67,11 @@ pub struct HttpServer<SV> {
 impl<SV> HttpServer<SV> {
     /// Returns a server of `app` without modules.
     pub fn new_app(app: SV) -> Self {
-        HttpServer { app, modules: HttpModules::new(), server_options: None }
+        HttpServer {
+            app,
+            modules: HttpModules::new(),
+            server_options: None,
+        }
     }
 
     /// Adds a module every request and response passes through.
@@ -112,7 +116,10 @@ async fn serve<SV: ServeHttp + Sync>(
     if *shutdown.borrow() {
         session.set_keepalive(None);
     }
-    if let Err(e) = modules.request_header_filter(session.req_header_mut()).await {
+    if let Err(e) = modules
+        .request_header_filter(session.req_header_mut())
+        .await
+    {
         error!("request of {} failed: {e}", session.request_summary());
         let _ = session.respond_error(500).await;
         let _ = session.finish().await;
@@ -142,13 +149,20 @@ async fn send(
     if !tells_length && !bodiless {
         head.set_content_length(body.len())?;
     }
-    modules.response_header_filter(&mut head, body.is_empty()).await?;
+    modules
+        .response_header_filter(&mut head, body.is_empty())
+        .await?;
     let mut body = Some(Bytes::from(body));
     modules.response_body_filter(&mut body, true)?;
     let rest = modules.response_done_filter()?;
 
     let mut tasks = vec![HttpTask::Header(Box::new(head), false)];
-    tasks.extend([body, rest].into_iter().flatten().map(|data| HttpTask::Body(Some(data), false)));
+    tasks.extend(
+        [body, rest]
+            .into_iter()
+            .flatten()
+            .map(|data| HttpTask::Body(Some(data), false)),
+    );
     tasks.push(HttpTask::Done);
     session.response_duplex_vec(tasks).await?;
     Ok(())

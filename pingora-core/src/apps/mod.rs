@@ -149,11 +149,11 @@ pub struct ReusedHttpStream {
 
 impl ReusedHttpStream {
     /// Returns the connection with what the next request inherits; `None`: the defaults.
-    pub fn new(
-        stream: Stream,
-        persistent_settings: Option<HttpPersistentSettings>,
-    ) -> Self {
-        ReusedHttpStream { stream, persistent_settings }
+    pub fn new(stream: Stream, persistent_settings: Option<HttpPersistentSettings>) -> Self {
+        ReusedHttpStream {
+            stream,
+            persistent_settings,
+        }
     }
 
     /// Returns the connection a session ended with, and the start of the next request.

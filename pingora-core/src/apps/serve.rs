@@ -15,8 +15,8 @@ use pingora_timeout::fast_timeout::Deadline;
 
 use super::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ServerApp};
 use crate::protocols::Stream;
-use crate::protocols::http::{HttpLimits, ServerSession};
 use crate::protocols::http::v1::poll_first_bytes;
+use crate::protocols::http::{HttpLimits, ServerSession};
 use crate::server::ShutdownWatch;
 
 /// How long a stopping server waits for requests that clients sent before they could know.
@@ -35,18 +35,24 @@ where
         mut stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        if self.server_options().is_some_and(|options| options.force_custom) {
-            return Arc::clone(self).process_custom_session(stream, shutdown).await;
+        if self
+            .server_options()
+            .is_some_and(|options| options.force_custom)
+        {
+            return Arc::clone(self)
+                .process_custom_session(stream, shutdown)
+                .await;
         }
         let mut settings: Option<HttpPersistentSettings> = None;
         loop {
-            let first = match settings.as_mut().and_then(HttpPersistentSettings::take_prefix) {
+            let first = match settings
+                .as_mut()
+                .and_then(HttpPersistentSettings::take_prefix)
+            {
                 Some(prefix) => Some(prefix),
                 None => match idle_limit(settings.as_ref(), self.server_options()) {
                     Idle::Close => None,
-                    Idle::Wait(limit) => {
-                        first_bytes(&mut stream, limit, shutdown.clone()).await
-                    }
+                    Idle::Wait(limit) => first_bytes(&mut stream, limit, shutdown.clone()).await,
                 },
             };
             let Some(first) = first else {

@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime};
 use once_cell::sync::OnceCell;
 
 use super::UniqueIDType;
-use super::l4::ext::{TCP_INFO, get_original_dest, get_recv_buf, get_snd_buf, get_socket_cookie, get_tcp_info};
+use super::l4::ext::{
+    TCP_INFO, get_original_dest, get_recv_buf, get_snd_buf, get_socket_cookie, get_tcp_info,
+};
 use super::l4::socket::SocketAddr;
 use super::raw_connect::ProxyDigest;
 use super::tls::SslDigest;
@@ -98,7 +100,12 @@ impl SocketDigest {
     /// Returns the destination before redirection, `None` when the connection was not redirected.
     pub fn original_dst(&self) -> Option<&SocketAddr> {
         self.original_dst
-            .get_or_init(|| get_original_dest(self.raw_fd).ok().flatten().map(SocketAddr::from))
+            .get_or_init(|| {
+                get_original_dest(self.raw_fd)
+                    .ok()
+                    .flatten()
+                    .map(SocketAddr::from)
+            })
             .as_ref()
     }
 

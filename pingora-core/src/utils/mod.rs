@@ -95,4 +95,7 @@ impl KVRef {
 }
 
 /// A pair of empty spans at the start of a buffer.
-pub const EMPTY_KV_REF: KVRef = KVRef { name: BufRef(0, 0), value: BufRef(0, 0) };
+pub const EMPTY_KV_REF: KVRef = KVRef {
+    name: BufRef(0, 0),
+    value: BufRef(0, 0),
+};

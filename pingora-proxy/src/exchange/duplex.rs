@@ -60,7 +60,15 @@ where
         leg: L,
     ) -> Self {
         let replay = session.get_retry_buffer();
-        Exchange { proxy, session, ctx, leg, progress: Progress::new(), replay, pause: None }
+        Exchange {
+            proxy,
+            session,
+            ctx,
+            leg,
+            progress: Progress::new(),
+            replay,
+            pause: None,
+        }
     }
 
     /// Sends the request to `peer` and passes on the response; ends when it was sent.
@@ -94,7 +102,9 @@ where
     async fn send_head(&mut self, peer: &HttpPeer) -> Result<()> {
         let mut req = Box::new(self.session.req_header().clone());
         L::prepare(&mut req, peer)?;
-        self.proxy.upstream_request_filter(self.session, &mut req, self.ctx).await?;
+        self.proxy
+            .upstream_request_filter(self.session, &mut req, self.ctx)
+            .await?;
         self.leg.send_head(req);
         Ok(())
     }
@@ -177,6 +187,8 @@ where
     }
 
     pub(super) fn downstream(&mut self) -> &mut Downstream {
-        self.session.as_http1_mut().expect("checked when the exchange began")
+        self.session
+            .as_http1_mut()
+            .expect("checked when the exchange began")
     }
 }

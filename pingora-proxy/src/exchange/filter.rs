@@ -24,9 +24,14 @@ where
         // Bytes kept from an earlier try are not the end, even if nothing follows them.
         let end = data.is_none() || (self.session.is_body_done() && !self.is_tunnel());
         if !self.session.downstream_modules_ctx.is_empty() {
-            self.session.downstream_modules_ctx.request_body_filter(&mut data, end).await?;
+            self.session
+                .downstream_modules_ctx
+                .request_body_filter(&mut data, end)
+                .await?;
         }
-        self.proxy.request_body_filter(self.session, &mut data, end, self.ctx).await?;
+        self.proxy
+            .request_body_filter(self.session, &mut data, end, self.ctx)
+            .await?;
         if end {
             self.progress.request_ended();
         }
@@ -52,10 +57,17 @@ where
         }
         self.leg.normalize(&mut head);
         let had_no_body = forbids_body(head.status());
-        self.proxy.upstream_response_filter(self.session, &mut head, self.ctx).await?;
-        self.proxy.response_filter(self.session, &mut head, self.ctx).await?;
+        self.proxy
+            .upstream_response_filter(self.session, &mut head, self.ctx)
+            .await?;
+        self.proxy
+            .response_filter(self.session, &mut head, self.ctx)
+            .await?;
         if !self.session.downstream_modules_ctx.is_empty() {
-            self.session.downstream_modules_ctx.response_header_filter(&mut head, end).await?;
+            self.session
+                .downstream_modules_ctx
+                .response_header_filter(&mut head, end)
+                .await?;
         }
         let has_no_body =
             forbids_body(head.status()) || self.session.req_header().method() == Method::HEAD;
@@ -71,7 +83,11 @@ where
             return Ok(());
         }
         self.progress.head_passed();
-        if end { self.on_body(None, true).await } else { Ok(()) }
+        if end {
+            self.on_body(None, true).await
+        } else {
+            Ok(())
+        }
     }
 
     async fn on_body(&mut self, mut data: Option<Bytes>, end: bool) -> Result<()> {
@@ -103,14 +119,22 @@ where
         let mut last = None;
         self.filter_body(&mut last, true)?;
         self.queue_some(last)?;
-        self.proxy.upstream_response_trailer_filter(self.session, &mut trailers, self.ctx)?;
-        let mut data =
-            self.proxy.response_trailer_filter(self.session, &mut trailers, self.ctx).await?;
+        self.proxy
+            .upstream_response_trailer_filter(self.session, &mut trailers, self.ctx)?;
+        let mut data = self
+            .proxy
+            .response_trailer_filter(self.session, &mut trailers, self.ctx)
+            .await?;
         let mut trailers = Some(trailers);
         if !self.session.downstream_modules_ctx.is_empty() {
-            self.session.downstream_modules_ctx.response_body_filter(&mut data, false)?;
+            self.session
+                .downstream_modules_ctx
+                .response_body_filter(&mut data, false)?;
             self.queue_some(data)?;
-            data = self.session.downstream_modules_ctx.response_trailer_filter(&mut trailers)?;
+            data = self
+                .session
+                .downstream_modules_ctx
+                .response_trailer_filter(&mut trailers)?;
         }
         self.queue_some(data)?;
         self.queue(HttpTask::Trailer(trailers))?;
@@ -119,11 +143,16 @@ where
     }
 
     fn filter_body(&mut self, data: &mut Option<Bytes>, end: bool) -> Result<()> {
-        let first =
-            self.proxy.upstream_response_body_filter(self.session, data, end, self.ctx)?;
-        let second = self.proxy.response_body_filter(self.session, data, end, self.ctx)?;
+        let first = self
+            .proxy
+            .upstream_response_body_filter(self.session, data, end, self.ctx)?;
+        let second = self
+            .proxy
+            .response_body_filter(self.session, data, end, self.ctx)?;
         if !self.session.downstream_modules_ctx.is_empty() && !self.is_tunnel() {
-            self.session.downstream_modules_ctx.response_body_filter(data, end)?;
+            self.session
+                .downstream_modules_ctx
+                .response_body_filter(data, end)?;
         }
         if first.is_some() || second.is_some() {
             let pause: Duration = first.unwrap_or_default() + second.unwrap_or_default();

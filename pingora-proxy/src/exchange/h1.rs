@@ -25,7 +25,10 @@ pub(crate) struct H1Leg<'a> {
 impl<'a> H1Leg<'a> {
     pub(crate) fn new(session: &'a mut HttpSession) -> Self {
         let write_pending_before = session.stream().get_write_pending_time();
-        H1Leg { session, write_pending_before }
+        H1Leg {
+            session,
+            write_pending_before,
+        }
     }
 }
 

@@ -33,7 +33,11 @@ enum Response {
 
 impl Progress {
     pub(super) fn new() -> Self {
-        Progress { request: Request::Streaming, response: Response::Head, tunnel: false }
+        Progress {
+            request: Request::Streaming,
+            response: Response::Head,
+            tunnel: false,
+        }
     }
 
     /// The last piece of the request was queued.
@@ -57,7 +61,11 @@ impl Progress {
 
     /// A 101 was passed on: bytes flow both ways until one side ends.
     pub(super) fn upgraded(&mut self) {
-        *self = Progress { request: Request::Streaming, response: Response::Body, tunnel: true };
+        *self = Progress {
+            request: Request::Streaming,
+            response: Response::Body,
+            tunnel: true,
+        };
     }
 
     /// The last piece of the response was queued.
@@ -121,7 +129,10 @@ mod tests {
                 assert!(!(p.wants_request() && !p.can_send()), "{names:?}");
                 assert!(!(p.is_response_ended() && p.wants_response()), "{names:?}");
                 assert!(!(p.is_response_ended() && p.wants_request()), "{names:?}");
-                assert!(!(p.awaits_response_only() && p.wants_request()), "{names:?}");
+                assert!(
+                    !(p.awaits_response_only() && p.wants_request()),
+                    "{names:?}"
+                );
             }
         }
     }

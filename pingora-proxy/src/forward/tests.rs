@@ -26,7 +26,11 @@ fn forwarded(
         .fields()
         .iter()
         .map(|f| {
-            format!("{}: {}", String::from_utf8_lossy(f.name), String::from_utf8_lossy(f.value))
+            format!(
+                "{}: {}",
+                String::from_utf8_lossy(f.name),
+                String::from_utf8_lossy(f.value)
+            )
         })
         .filter(|line| !line.starts_with("Host"))
         .collect())
@@ -36,18 +40,40 @@ fn forwarded(
 fn hop_by_hop_fields_stay_here() {
     let table: &[(&[(&'static str, &str)], &[&str])] = &[
         (&[("Accept", "*/*")], &["Accept: */*"]),
-        (&[("Connection", "keep-alive"), ("Keep-Alive", "timeout=5")], &[]),
-        (&[("Connection", "close, X-Hop"), ("X-Hop", "1"), ("X-End", "2")], &["X-End: 2"]),
+        (
+            &[("Connection", "keep-alive"), ("Keep-Alive", "timeout=5")],
+            &[],
+        ),
+        (
+            &[
+                ("Connection", "close, X-Hop"),
+                ("X-Hop", "1"),
+                ("X-End", "2"),
+            ],
+            &["X-End: 2"],
+        ),
         (&[("Proxy-Connection", "keep-alive")], &[]),
         (&[("TE", "gzip")], &[]),
-        (&[("TE", "trailers"), ("Connection", "TE")], &["Connection: TE", "Te: trailers"]),
+        (
+            &[("TE", "trailers"), ("Connection", "TE")],
+            &["Connection: TE", "Te: trailers"],
+        ),
         (&[("Upgrade", "websocket")], &[]),
         (
             &[("Upgrade", "websocket"), ("Connection", "upgrade")],
             &["Connection: Upgrade", "Upgrade: websocket"],
         ),
-        (&[("Upgrade", "h2c"), ("Connection", "upgrade, http2-settings")], &[]),
-        (&[("Transfer-Encoding", "chunked")], &["Transfer-Encoding: chunked"]),
+        (
+            &[
+                ("Upgrade", "h2c"),
+                ("Connection", "upgrade, http2-settings"),
+            ],
+            &[],
+        ),
+        (
+            &[("Transfer-Encoding", "chunked")],
+            &["Transfer-Encoding: chunked"],
+        ),
     ];
     for (headers, expected) in table {
         let result = forwarded(headers, HttpUpstreamRequestPolicy::standard()).unwrap();
@@ -59,7 +85,14 @@ fn hop_by_hop_fields_stay_here() {
 
 #[test]
 fn protected_fields_cannot_be_nominated() {
-    for name in ["Host", "X-Forwarded-For", "Authorization", "Content-Length", "a b", "(x)"] {
+    for name in [
+        "Host",
+        "X-Forwarded-For",
+        "Authorization",
+        "Content-Length",
+        "a b",
+        "(x)",
+    ] {
         let headers: &[(&'static str, &str)] = &[("Connection", name)];
         let e = forwarded(headers, HttpUpstreamRequestPolicy::standard()).unwrap_err();
         assert_eq!(e.etype(), &InvalidHTTPHeader, "{name}");
@@ -75,9 +108,18 @@ fn policies_decide_upgrades() {
     assert!(forwarded(headers, policy).unwrap().is_empty());
     policy.h1_upgrade = H1UpgradePolicy::Preserve;
     assert_eq!(forwarded(headers, policy).unwrap().len(), 2);
-    assert_eq!(forwarded(headers, HttpUpstreamRequestPolicy::preserve()).unwrap().len(), 2);
+    assert_eq!(
+        forwarded(headers, HttpUpstreamRequestPolicy::preserve())
+            .unwrap()
+            .len(),
+        2
+    );
     let websocket: &[(&'static str, &str)] = &[("Upgrade", "websocket"), ("Connection", "Upgrade")];
-    assert!(forwarded(websocket, HttpUpstreamRequestPolicy::deny_upgrades()).unwrap().is_empty());
+    assert!(
+        forwarded(websocket, HttpUpstreamRequestPolicy::deny_upgrades())
+            .unwrap()
+            .is_empty()
+    );
 }
 
 #[test]

@@ -25,12 +25,16 @@ pub fn validate_request_authority(req: &RequestHeader) -> Result<()> {
     }
     match raw_target_authority(req.raw_path()) {
         RawTargetAuthority::None => Ok(()),
-        RawTargetAuthority::AmbiguousAuthority => {
-            Error::e_explain(InvalidHTTPHeader, "ambiguous authority in the request target")
-        }
+        RawTargetAuthority::AmbiguousAuthority => Error::e_explain(
+            InvalidHTTPHeader,
+            "ambiguous authority in the request target",
+        ),
         RawTargetAuthority::Absolute { authority, .. } => {
             if !is_valid_host(authority) {
-                return Error::e_explain(InvalidHTTPHeader, "invalid authority in the request target");
+                return Error::e_explain(
+                    InvalidHTTPHeader,
+                    "invalid authority in the request target",
+                );
             }
             match host {
                 Some(host) if !host.eq_ignore_ascii_case(authority) => Error::e_explain(
@@ -70,7 +74,10 @@ fn is_port_suffix(port: &[u8]) -> bool {
         [b':', digits @ ..] => {
             digits.len() <= 5
                 && digits.iter().all(u8::is_ascii_digit)
-                && digits.iter().fold(0u32, |n, d| n * 10 + u32::from(d - b'0')) <= 65535
+                && digits
+                    .iter()
+                    .fold(0u32, |n, d| n * 10 + u32::from(d - b'0'))
+                    <= 65535
         }
         _ => false,
     }
@@ -107,14 +114,49 @@ mod tests {
 
     #[test]
     fn tells_valid_hosts() {
-        for valid in
-            ["a", "a.b", "a:80", "a:", "127.0.0.1:8080", "[::1]", "[::1]:443", "a_b-c~d", "%41", "A"]
-        {
+        for valid in [
+            "a",
+            "a.b",
+            "a:80",
+            "a:",
+            "127.0.0.1:8080",
+            "[::1]",
+            "[::1]:443",
+            "a_b-c~d",
+            "%41",
+            "A",
+        ] {
             assert!(is_valid_host(valid.as_bytes()), "{valid}");
         }
         for invalid in [
-            "", ":80", "a,b", "a@b", "a/b", "a b", "a:8x", "a:99999", "a:123456", "\"a\"", "a'b", "a\\b",
-            "[::1", "[]", "[1:2]", "[----]", "[::1%25a]", "[v1.a]", "[::1]x", "a#b", "a?b", "a:80:80", "%4", "\u{e9}", "a\t", "<a>", "a|b", "a^b",
+            "",
+            ":80",
+            "a,b",
+            "a@b",
+            "a/b",
+            "a b",
+            "a:8x",
+            "a:99999",
+            "a:123456",
+            "\"a\"",
+            "a'b",
+            "a\\b",
+            "[::1",
+            "[]",
+            "[1:2]",
+            "[----]",
+            "[::1%25a]",
+            "[v1.a]",
+            "[::1]x",
+            "a#b",
+            "a?b",
+            "a:80:80",
+            "%4",
+            "\u{e9}",
+            "a\t",
+            "<a>",
+            "a|b",
+            "a^b",
         ] {
             assert!(!is_valid_host(invalid.as_bytes()), "{invalid}");
         }

@@ -24,7 +24,11 @@ pub struct FixedBuffer {
 impl FixedBuffer {
     /// Returns an empty buffer for at most `capacity` bytes; allocates nothing yet.
     pub fn new(capacity: usize) -> Self {
-        FixedBuffer { buffer: BytesMut::new(), capacity, truncated: false }
+        FixedBuffer {
+            buffer: BytesMut::new(),
+            capacity,
+            truncated: false,
+        }
     }
 
     /// Appends `data`, or gives everything up when it does not fit any more.

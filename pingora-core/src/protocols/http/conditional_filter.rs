@@ -36,7 +36,10 @@ pub fn req_header_as_http_date<H>(req: &RequestHeader, header_name: H) -> Result
 where
     H: AsHeaderName,
 {
-    req.headers.get(header_name).map(|value| parse_date(value.as_bytes())).transpose()
+    req.headers
+        .get(header_name)
+        .map(|value| parse_date(value.as_bytes()))
+        .transpose()
 }
 
 /// Returns the date in a response header; `None` without the header, an error if it is no date.
@@ -47,7 +50,10 @@ pub fn resp_header_as_http_date<H>(
 where
     H: AsHeaderName,
 {
-    resp.headers.get(header_name).map(|value| parse_date(value.as_bytes())).transpose()
+    resp.headers
+        .get(header_name)
+        .map(|value| parse_date(value.as_bytes()))
+        .transpose()
 }
 
 /// Returns whether `target_etag` is in the list of an `If-None-Match`, compared weakly.
@@ -91,8 +97,14 @@ pub fn weak_validate_etag(input_etag_header: &[u8], target_etag: &[u8]) -> bool 
 ///
 /// What describes the body is removed; validators and freshness stay (RFC 9110 section 15.4.5).
 pub fn to_304(resp: &mut ResponseHeader) {
-    resp.set_status(StatusCode::NOT_MODIFIED).expect("304 is a valid status");
-    for name in [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING, TRANSFER_ENCODING] {
+    resp.set_status(StatusCode::NOT_MODIFIED)
+        .expect("304 is a valid status");
+    for name in [
+        CONTENT_LENGTH,
+        CONTENT_TYPE,
+        CONTENT_ENCODING,
+        TRANSFER_ENCODING,
+    ] {
         resp.remove_header(&name);
     }
 }
@@ -141,9 +153,15 @@ mod tests {
         let table: &[(&[(&str, &str)], bool)] = &[
             (&[], false),
             (&[("if-none-match", "\"a\"")], true),
-            (&[("if-none-match", "\"b\""), ("if-modified-since", NEW)], false),
+            (
+                &[("if-none-match", "\"b\""), ("if-modified-since", NEW)],
+                false,
+            ),
             (&[("if-modified-since", OLD)], true),
-            (&[("if-modified-since", "Sat, 05 Nov 1994 08:49:37 GMT")], false),
+            (
+                &[("if-modified-since", "Sat, 05 Nov 1994 08:49:37 GMT")],
+                false,
+            ),
             (&[("if-modified-since", "yesterday")], false),
         ];
         for (headers, expected) in table {

@@ -32,7 +32,9 @@ pub fn get_cached_date() -> HeaderValue {
 }
 
 fn format_date(now: SystemTime) -> CachedDate {
-    let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since_epoch = now
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     let second = SystemTime::UNIX_EPOCH + Duration::from_secs(since_epoch.as_secs());
     CachedDate {
         valid_until: second + Duration::from_secs(1),

@@ -340,7 +340,9 @@ impl Session {
                 session.flush_queued().await
             }
             Session::Custom(session) => {
-                session.write_response_header(Box::new(resp), body.is_empty()).await?;
+                session
+                    .write_response_header(Box::new(resp), body.is_empty())
+                    .await?;
                 if !body.is_empty() {
                     session.write_body(body, true).await?;
                 }

@@ -20,7 +20,10 @@ pub fn header_value_content_length(header_value: Option<&HeaderValue>) -> Option
 /// Returns whether the client waits for a `100 Continue` before it sends the body.
 pub fn is_expect_continue_req(req: &RequestHeader) -> bool {
     req.version() == Version::HTTP_11
-        && req.fields().get(KnownName::Expect).is_some_and(|v| v.eq_ignore_ascii_case(b"100-continue"))
+        && req
+            .fields()
+            .get(KnownName::Expect)
+            .is_some_and(|v| v.eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// Returns whether the request asks to change the protocol (RFC 9110 section 7.8).

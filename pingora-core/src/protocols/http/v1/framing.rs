@@ -82,7 +82,10 @@ pub fn request_framing(req: &RequestHeader) -> Result<RequestFraming, HeadError>
     if fields.has(KnownName::Expect) && version == Version::HTTP_11 {
         check_expect(fields)?;
     }
-    Ok(RequestFraming { length, keep_alive: persists(version, options) })
+    Ok(RequestFraming {
+        length,
+        keep_alive: persists(version, options),
+    })
 }
 
 /// Returns the framing of a final response to `method`, or why it is malformed.
@@ -119,7 +122,10 @@ pub fn response_framing(
             return Err(HeadError::new(502, "Transfer-Encoding in HTTP/1.0"));
         }
         TransferEncoding::Chunked if fields.has(KnownName::ContentLength) => {
-            return Err(HeadError::new(502, "both Transfer-Encoding and Content-Length"));
+            return Err(HeadError::new(
+                502,
+                "both Transfer-Encoding and Content-Length",
+            ));
         }
         TransferEncoding::Chunked if bodiless => BodyLength::None,
         TransferEncoding::Chunked => BodyLength::Chunked,
@@ -127,7 +133,10 @@ pub fn response_framing(
             return Err(HeadError::new(502, "unknown transfer coding"));
         }
     };
-    Ok(ResponseFraming { length, keep_alive: keep_alive && length != BodyLength::UntilClose })
+    Ok(ResponseFraming {
+        length,
+        keep_alive: keep_alive && length != BodyLength::UntilClose,
+    })
 }
 
 /// Returns the options named by the `Connection` fields.
@@ -188,10 +197,18 @@ fn transfer_encoding(fields: &Fields) -> TransferEncoding {
     }
     // A well-formed coding we do not know is 501; whatever else looks like `chunked` is an attack.
     let is_token = !value.is_empty()
-        && value.iter().all(|&b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+        && value
+            .iter()
+            .all(|&b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
     let known_end = value.len() >= 7
-        && value.windows(7).any(|part| part.eq_ignore_ascii_case(b"chunked"));
-    if is_token && !known_end { TransferEncoding::Unknown } else { TransferEncoding::Malformed }
+        && value
+            .windows(7)
+            .any(|part| part.eq_ignore_ascii_case(b"chunked"));
+    if is_token && !known_end {
+        TransferEncoding::Unknown
+    } else {
+        TransferEncoding::Malformed
+    }
 }
 
 fn content_length(fields: &Fields) -> Result<Option<u64>, &'static str> {
@@ -199,7 +216,10 @@ fn content_length(fields: &Fields) -> Result<Option<u64>, &'static str> {
         return Ok(None);
     }
     let mut values = fields.get_all(KnownName::ContentLength);
-    let length = values.next().and_then(parse_length).ok_or("invalid Content-Length")?;
+    let length = values
+        .next()
+        .and_then(parse_length)
+        .ok_or("invalid Content-Length")?;
     if values.next().is_some() {
         return Err("more than one Content-Length");
     }
@@ -229,7 +249,9 @@ fn check_host(req: &RequestHeader) -> Result<(), HeadError> {
 /// `100-continue` is the only expectation there is (RFC 9110 section 10.1.1).
 fn check_expect(fields: &Fields) -> Result<(), HeadError> {
     let mut values = fields.get_all(KnownName::Expect);
-    let known = values.next().is_some_and(|v| v.eq_ignore_ascii_case(b"100-continue"));
+    let known = values
+        .next()
+        .is_some_and(|v| v.eq_ignore_ascii_case(b"100-continue"));
     if known && values.next().is_none() {
         Ok(())
     } else {

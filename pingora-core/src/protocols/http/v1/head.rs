@@ -14,9 +14,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use smallvec::SmallVec;
 
 use crate::protocols::http::HttpLimits;
-use crate::protocols::http::authority::{
-    RawTargetAuthority, is_valid_host, raw_target_authority,
-};
+use crate::protocols::http::authority::{RawTargetAuthority, is_valid_host, raw_target_authority};
 
 /// Fields that are tokenised on the stack; a higher limit costs an allocation.
 const FIELDS_ON_STACK: usize = 100;
@@ -63,7 +61,9 @@ pub fn parse_request(
         return incomplete(input, limits);
     }
     let mut spans = Spans::new();
-    let parsed = with_headers(limits, |headers| request_line(input, headers, limits, &mut spans))?;
+    let parsed = with_headers(limits, |headers| {
+        request_line(input, headers, limits, &mut spans)
+    })?;
     let Some(line) = parsed else {
         check_request_line(input, limits)?;
         return incomplete(input, limits);
@@ -131,8 +131,8 @@ fn request_line<'b>(
     spans: &mut Spans,
 ) -> Result<Option<RequestLine>, HeadError> {
     let mut request = httparse::Request::new(&mut []);
-    let status = tokenise_request(&mut request, input, headers)
-        .map_err(|e| refused(e, input, limits))?;
+    let status =
+        tokenise_request(&mut request, input, headers).map_err(|e| refused(e, input, limits))?;
     let Status::Complete(head_len) = status else {
         return Ok(None);
     };
@@ -148,8 +148,8 @@ fn request_line<'b>(
         return Err(HeadError::new(414, "request target too long"));
     }
     field_spans(input, head_len, request.headers, spans)?;
-    let method = Method::from_bytes(method.as_bytes())
-        .map_err(|_| HeadError::bad("invalid method"))?;
+    let method =
+        Method::from_bytes(method.as_bytes()).map_err(|_| HeadError::bad("invalid method"))?;
     check_target(&method, target.as_bytes())?;
     Ok(Some(RequestLine {
         head_len,
@@ -190,7 +190,10 @@ fn status_line<'b>(
     Ok(Some(StatusLine {
         head_len,
         status: StatusCode::from_u16(code).map_err(|_| HeadError::new(502, "invalid status"))?,
-        reason: response.reason.filter(|r| !r.is_empty()).map(|r| span(input, r.as_bytes())),
+        reason: response
+            .reason
+            .filter(|r| !r.is_empty())
+            .map(|r| span(input, r.as_bytes())),
         version: version_of(version),
     }))
 }
@@ -237,7 +240,11 @@ fn span(input: &[u8], part: &[u8]) -> (u32, u32) {
 }
 
 fn version_of(minor: u8) -> Version {
-    if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 }
+    if minor == 0 {
+        Version::HTTP_10
+    } else {
+        Version::HTTP_11
+    }
 }
 
 /// Checks that the target has one of the four forms, and one its method allows (RFC 9112 section 3.2).
@@ -250,7 +257,11 @@ fn check_target(method: &Method, target: &[u8]) -> Result<(), HeadError> {
             && target.rsplit(|&b| b == b':').next().is_some_and(|port| {
                 !port.is_empty() && port.len() < target.len() && port.iter().all(u8::is_ascii_digit)
             });
-        return if valid { Ok(()) } else { Err(HeadError::bad("CONNECT without host and port")) };
+        return if valid {
+            Ok(())
+        } else {
+            Err(HeadError::bad("CONNECT without host and port"))
+        };
     }
     match target {
         [b'/', ..] => Ok(()),
@@ -358,7 +369,11 @@ fn check_size(len: usize, limits: &HttpLimits) -> Result<(), HeadError> {
 }
 
 fn take_head(input: &mut BytesMut, len: usize) -> Bytes {
-    if len == input.len() { std::mem::take(input).freeze() } else { input.split_to(len).freeze() }
+    if len == input.len() {
+        std::mem::take(input).freeze()
+    } else {
+        input.split_to(len).freeze()
+    }
 }
 
 /// Calls `parse` with room for as many fields as the limits allow.

@@ -56,7 +56,12 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) fn new(stream: Stream) -> Self {
-        Wire { stream, input: Input::default(), output: Output::default(), fin: false }
+        Wire {
+            stream,
+            input: Input::default(),
+            output: Output::default(),
+            fin: false,
+        }
     }
 
     /// Reads as much at once as the last messages on this thread were long.

@@ -88,7 +88,10 @@ impl ChunkDecoder {
                         0 => State::DataEnd { cr: false },
                         left => State::Data { left },
                     };
-                    return Ok(Found::Data { skip: at, len: len as usize });
+                    return Ok(Found::Data {
+                        skip: at,
+                        len: len as usize,
+                    });
                 }
                 State::DataEnd { cr } => {
                     self.state = match (cr, byte) {
@@ -113,7 +116,9 @@ impl ChunkDecoder {
                         return Ok(Found::End { skip: at });
                     }
                     self.trailer(line)?;
-                    self.state = State::Trailers { read: read + end + 1 };
+                    self.state = State::Trailers {
+                        read: read + end + 1,
+                    };
                 }
                 State::Done => return Ok(Found::End { skip: at }),
             }
@@ -177,7 +182,10 @@ fn size_byte(size: u64, digits: u8, byte: u8) -> Result<State, HeadError> {
     if digits == MAX_SIZE_DIGITS {
         return Err(INVALID);
     }
-    Ok(State::Size { size: size << 4 | u64::from(digit), digits: digits + 1 })
+    Ok(State::Size {
+        size: size << 4 | u64::from(digit),
+        digits: digits + 1,
+    })
 }
 
 fn check_trailer_size(len: usize, limits: &HttpLimits) -> Result<(), HeadError> {

@@ -22,7 +22,9 @@ pub(crate) struct BodyEncoder {
 enum State {
     /// No head was written yet.
     Unset,
-    Fixed { left: u64 },
+    Fixed {
+        left: u64,
+    },
     Chunked,
     UntilClose,
     /// The body has ended as its framing says.
@@ -32,7 +34,10 @@ enum State {
 impl BodyEncoder {
     /// Returns an encoder that takes no body before [`start`](Self::start).
     pub(crate) fn new() -> Self {
-        BodyEncoder { state: State::Unset, bytes: 0 }
+        BodyEncoder {
+            state: State::Unset,
+            bytes: 0,
+        }
     }
 
     /// Starts a body of this length.

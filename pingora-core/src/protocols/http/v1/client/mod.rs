@@ -108,7 +108,11 @@ impl HttpSession {
             write_timer: None,
             digest: OnceCell::new(),
         };
-        HttpSession { state: Box::new(state), read_timeout: None, write_timeout: None }
+        HttpSession {
+            state: Box::new(state),
+            read_timeout: None,
+            write_timeout: None,
+        }
     }
 
     /// Returns a session with the timeouts and tolerances of `peer`.
@@ -117,7 +121,8 @@ impl HttpSession {
         if let Some(options) = peer.get_peer_options() {
             session.read_timeout = options.read_timeout;
             session.write_timeout = options.write_timeout;
-            session.state.allow_invalid_content_length = options.allow_h1_response_invalid_content_length;
+            session.state.allow_invalid_content_length =
+                options.allow_h1_response_invalid_content_length;
         }
         session
     }
@@ -165,7 +170,11 @@ impl HttpSession {
         }
         // A server that is still being sent the request need not answer yet.
         self.state.read_timer = None;
-        self.state.encoder.write(data, &mut self.state.wire.output).map(Some).map_err(Error::into_up)
+        self.state
+            .encoder
+            .write(data, &mut self.state.wire.output)
+            .map(Some)
+            .map_err(Error::into_up)
     }
 
     /// Ends the request body; returns its length.
@@ -180,10 +189,13 @@ impl HttpSession {
     ///
     /// An error when the body is shorter than its `Content-Length`: the connection is lost then.
     pub fn queue_finish(&mut self) -> Result<()> {
-        self.state.encoder.finish(None, &mut self.state.wire.output).map_err(|e| {
-            self.state.broken = true;
-            e.into_up()
-        })
+        self.state
+            .encoder
+            .finish(None, &mut self.state.wire.output)
+            .map_err(|e| {
+                self.state.broken = true;
+                e.into_up()
+            })
     }
 
     /// Closes our side of a tunnel once everything queued was sent.
@@ -210,7 +222,9 @@ impl HttpSession {
                     }
                     _ => WriteError,
                 };
-                Poll::Ready(Err(Error::because(etype, "while writing the request", e).into_up()))
+                Poll::Ready(Err(
+                    Error::because(etype, "while writing the request", e).into_up()
+                ))
             }
             Poll::Pending => self.poll_write_timer(before, cx),
         }
@@ -241,7 +255,10 @@ impl HttpSession {
 
     /// Returns whether the request asks to change the protocol.
     pub fn is_upgrade_req(&self) -> bool {
-        self.state.req.as_ref().is_some_and(|req| is_upgrade_req(req))
+        self.state
+            .req
+            .as_ref()
+            .is_some_and(|req| is_upgrade_req(req))
     }
 
     /// Returns whether a 101 has turned the connection into a tunnel.
@@ -281,18 +298,27 @@ impl HttpSession {
 
     /// Returns the response head as it was received.
     pub fn get_headers_raw_bytes(&self) -> Bytes {
-        self.state.resp.as_ref().and_then(|resp| resp.received_head().cloned()).unwrap_or_default()
+        self.state
+            .resp
+            .as_ref()
+            .and_then(|resp| resp.received_head().cloned())
+            .unwrap_or_default()
     }
 
     /// Returns the facts of the connection.
     pub fn digest(&self) -> &Digest {
-        self.state.digest.get_or_init(|| digest_of(&self.state.wire.stream))
+        self.state
+            .digest
+            .get_or_init(|| digest_of(&self.state.wire.stream))
     }
 
     /// Returns the facts of the connection, to change.
     pub fn digest_mut(&mut self) -> &mut Digest {
         self.digest();
-        self.state.digest.get_mut().expect("initialised by digest()")
+        self.state
+            .digest
+            .get_mut()
+            .expect("initialised by digest()")
     }
 
     /// Returns the address of the server.
@@ -378,7 +404,10 @@ impl HttpSession {
     }
 
     fn method(&self) -> &Method {
-        self.state.req.as_ref().map_or(&Method::GET, |req| req.method())
+        self.state
+            .req
+            .as_ref()
+            .map_or(&Method::GET, |req| req.method())
     }
 }
 

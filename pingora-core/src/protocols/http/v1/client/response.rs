@@ -35,7 +35,11 @@ impl HttpSession {
     /// Reads the next response head and returns a copy of it.
     pub async fn read_resp_header_parts(&mut self) -> Result<Box<ResponseHeader>> {
         self.read_response().await?;
-        Ok(self.state.resp.clone().expect("read_response sets the head"))
+        Ok(self
+            .state
+            .resp
+            .clone()
+            .expect("read_response sets the head"))
     }
 
     /// Reads the next piece of the response body; `None` at its end. Cancel-safe.
@@ -75,7 +79,11 @@ impl HttpSession {
     pub fn poll_read_task(&mut self, cx: &mut Context<'_>) -> Poll<Result<HttpTask>> {
         if !self.state.in_body {
             ready!(self.poll_read_response(cx))?;
-            let head = self.state.resp.take().expect("poll_read_response sets the head");
+            let head = self
+                .state
+                .resp
+                .take()
+                .expect("poll_read_response sets the head");
             let end = self.state.in_body && !self.state.upgraded && self.state.decoder.is_done();
             return Poll::Ready(Ok(HttpTask::Header(head, end)));
         }
@@ -95,7 +103,11 @@ impl HttpSession {
 
     fn poll_read_response(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize>> {
         loop {
-            match parse_response(&mut self.state.wire.input.buf, &mut self.state.scanned, &self.state.limits) {
+            match parse_response(
+                &mut self.state.wire.input.buf,
+                &mut self.state.scanned,
+                &self.state.limits,
+            ) {
                 Ok(None) => (),
                 Ok(Some(resp)) => return Poll::Ready(self.start_response(resp)),
                 Err(e) => return Poll::Ready(Err(self.refuse(e))),
@@ -112,7 +124,11 @@ impl HttpSession {
             return Poll::Ready(Ok(None));
         }
         loop {
-            match self.state.decoder.decode(&mut self.state.wire.input.buf, &self.state.limits) {
+            match self
+                .state
+                .decoder
+                .decode(&mut self.state.wire.input.buf, &self.state.limits)
+            {
                 Ok(Decoded::Data(data)) => {
                     self.state.read_timer = None;
                     return Poll::Ready(Ok(Some(data)));
@@ -127,8 +143,11 @@ impl HttpSession {
                 }
                 self.state.broken = true;
                 return Poll::Ready(
-                    Error::e_explain(ConnectionClosed, "server closed in the middle of its response")
-                        .map_err(Error::into_up),
+                    Error::e_explain(
+                        ConnectionClosed,
+                        "server closed in the middle of its response",
+                    )
+                    .map_err(Error::into_up),
                 );
             }
         }
@@ -145,7 +164,10 @@ impl HttpSession {
                 let Some(limit) = self.read_timeout else {
                     return Poll::Pending;
                 };
-                let timer = self.state.read_timer.get_or_insert_with(|| Box::new(Deadline::new(limit)));
+                let timer = self
+                    .state
+                    .read_timer
+                    .get_or_insert_with(|| Box::new(Deadline::new(limit)));
                 ready!(timer.poll_elapsed(cx));
                 self.state.broken = true;
                 Poll::Ready(Error::e_explain(ReadTimedout, what).map_err(Error::into_up))
@@ -163,9 +185,12 @@ impl HttpSession {
                 return Err(self.refuse(HeadError::new(502, "too many informational responses")));
             }
         } else {
-            let framing =
-                response_framing(&resp, self.method(), self.state.allow_invalid_content_length)
-                    .map_err(|e| self.refuse(e))?;
+            let framing = response_framing(
+                &resp,
+                self.method(),
+                self.state.allow_invalid_content_length,
+            )
+            .map_err(|e| self.refuse(e))?;
             self.state.decoder = BodyDecoder::new(framing.length);
             if let Some(left) = self.state.decoder.remaining() {
                 let buffered = self.state.wire.input.buf.len() as u64;
@@ -197,8 +222,7 @@ impl HttpSession {
     /// The connection closed before an answer: on a reused one, the server had closed it idle.
     fn head_ended(&mut self) -> BError {
         self.state.broken = true;
-        let mut e =
-            Error::explain(ConnectionClosed, "while reading the response head").into_up();
+        let mut e = Error::explain(ConnectionClosed, "while reading the response head").into_up();
         if self.state.wire.input.buf.is_empty() && self.state.interim_responses == 0 {
             e.retry = RetryType::ReusedOnly;
         }

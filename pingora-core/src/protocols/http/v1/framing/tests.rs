@@ -28,7 +28,14 @@ fn connection_options_add_up_over_fields() {
     req.append_header("Connection", "Keep-Alive , x").unwrap();
     req.append_header("Connection", "UPGRADE").unwrap();
     let options = connection_options(req.fields());
-    assert_eq!(options, ConnectionOptions { close: false, keep_alive: true, upgrade: true });
+    assert_eq!(
+        options,
+        ConnectionOptions {
+            close: false,
+            keep_alive: true,
+            upgrade: true
+        }
+    );
     req.append_header("connection", "close").unwrap();
     assert!(connection_options(req.fields()).close);
 }

@@ -25,15 +25,30 @@ fn takes_what_is_well_formed() {
     check(&[
         (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", 0),
         (b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", 0),
-        (b"GET /a?b=c%20d HTTP/1.1\r\nHost: a:80\r\nX:\r\nY: \t z \r\n\r\n", 0),
+        (
+            b"GET /a?b=c%20d HTTP/1.1\r\nHost: a:80\r\nX:\r\nY: \t z \r\n\r\n",
+            0,
+        ),
         (b"GET / HTTP/1.0\r\n\r\n", 0),
         (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 0),
         (b"GET http://a/b HTTP/1.1\r\nHost: a\r\n\r\n", 0),
         (b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", 0),
-        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", 0),
-        (b"POST / HTTP/1.1\r\nHost: a\r\ntransfer-encoding: Chunked\r\n\r\n0\r\n\r\n", 0),
-        (b"GET / HTTP/1.1\r\nHost: a\r\nX-Name: caf\xc3\xa9\r\n\r\n", 0),
-        (b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Length: 1\r\n\r\n", 0),
+        (
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello",
+            0,
+        ),
+        (
+            b"POST / HTTP/1.1\r\nHost: a\r\ntransfer-encoding: Chunked\r\n\r\n0\r\n\r\n",
+            0,
+        ),
+        (
+            b"GET / HTTP/1.1\r\nHost: a\r\nX-Name: caf\xc3\xa9\r\n\r\n",
+            0,
+        ),
+        (
+            b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Length: 1\r\n\r\n",
+            0,
+        ),
         (b"GET /caf\xc3\xa9 HTTP/1.1\r\nHost: a\r\n\r\n", 0),
     ]);
 }
@@ -71,7 +86,10 @@ fn refuses_bad_lines() {
         (b"GET / HTTP/1.1\r\nHost: a\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: a\r\n\n", 400),
         (b"\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nHost: a\r\nVisible: a\rSmuggled: b\r\n\r\n", 400),
+        (
+            b"GET / HTTP/1.1\r\nHost: a\r\nVisible: a\rSmuggled: b\r\n\r\n",
+            400,
+        ),
         (b"GET / HTTP/1.1\r\nHost: a\r\nX : y\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\n Host: a\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n folded\r\n\r\n", 400),
@@ -137,12 +155,28 @@ fn refuses_bad_hosts() {
 #[test]
 fn refuses_ambiguous_lengths() {
     let bad_lengths: [&[u8]; 14] = [
-        b"", b"+5", b"-0", b"0x10", b"1_0", b"5, 5", b"5, 6", b"5 5", b"5;", b"5.0", b"a",
-        b"99999999999999999999", b"18446744073709551616", b"\x0b5",
+        b"",
+        b"+5",
+        b"-0",
+        b"0x10",
+        b"1_0",
+        b"5, 5",
+        b"5, 6",
+        b"5 5",
+        b"5;",
+        b"5.0",
+        b"a",
+        b"99999999999999999999",
+        b"18446744073709551616",
+        b"\x0b5",
     ];
     for length in bad_lengths {
-        let head =
-            [b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ", length, b"\r\n\r\n"].concat();
+        let head = [
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ",
+            length,
+            b"\r\n\r\n",
+        ]
+        .concat();
         assert_eq!(status(&head), 400, "{}", length.escape_ascii());
     }
     let bad_codings: [(&[u8], u16); 16] = [
@@ -164,8 +198,12 @@ fn refuses_ambiguous_lengths() {
         (b"x-unknown", 501),
     ];
     for (coding, expected) in bad_codings {
-        let head =
-            [b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: ", coding, b"\r\n\r\n"].concat();
+        let head = [
+            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: ",
+            coding,
+            b"\r\n\r\n",
+        ]
+        .concat();
         assert_eq!(status(&head), expected, "{}", coding.escape_ascii());
     }
     check(&[
@@ -193,9 +231,18 @@ fn limits_have_their_statuses() {
     assert_eq!(status(&many), 431);
 
     let long_value = vec![b'x'; limits.max_head_bytes];
-    let large = [b"GET / HTTP/1.1\r\nHost: a\r\nX: ", &long_value[..], b"\r\n\r\n"].concat();
+    let large = [
+        b"GET / HTTP/1.1\r\nHost: a\r\nX: ",
+        &long_value[..],
+        b"\r\n\r\n",
+    ]
+    .concat();
     assert_eq!(status(&large), 431);
-    assert_eq!(status(&large[..large.len() - 4]), 431, "without waiting for the end");
+    assert_eq!(
+        status(&large[..large.len() - 4]),
+        431,
+        "without waiting for the end"
+    );
 
     let long_target = vec![b'a'; limits.max_target_bytes + 1];
     let uri = [b"GET /", &long_target[..], b" HTTP/1.1\r\nHost: a\r\n\r\n"].concat();
@@ -206,7 +253,11 @@ fn limits_have_their_statuses() {
     let mut limits = limits;
     limits.max_fields = 300;
     let mut input = BytesMut::from(&many[..]);
-    assert!(parse_request(&mut input, &mut 0, &limits).unwrap().is_some());
+    assert!(
+        parse_request(&mut input, &mut 0, &limits)
+            .unwrap()
+            .is_some()
+    );
 }
 
 #[test]
@@ -214,9 +265,18 @@ fn a_bare_lf_in_a_later_piece_is_refused_at_once() {
     let mut input = BytesMut::from(&b"GET / HTTP/1.1\r\nHost"[..]);
     let mut scanned = 0;
     let limits = HttpLimits::default();
-    assert!(parse_request(&mut input, &mut scanned, &limits).unwrap().is_none());
+    assert!(
+        parse_request(&mut input, &mut scanned, &limits)
+            .unwrap()
+            .is_none()
+    );
     input.extend_from_slice(b": a\nX: y");
-    assert_eq!(parse_request(&mut input, &mut scanned, &limits).unwrap_err().status, 400);
+    assert_eq!(
+        parse_request(&mut input, &mut scanned, &limits)
+            .unwrap_err()
+            .status,
+        400
+    );
 }
 
 fn response(bytes: &[u8], method: Method) -> Result<(BodyLength, bool), u16> {
@@ -230,13 +290,41 @@ fn response(bytes: &[u8], method: Method) -> Result<(BodyLength, bool), u16> {
 fn responses_tell_their_length() {
     use BodyLength::{Chunked, Fixed, None, UntilClose};
     let table: &[(&[u8], Method, Result<(BodyLength, bool), u16>)] = &[
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", Method::GET, Ok((Fixed(5), true))),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", Method::GET, Ok((None, true))),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", Method::HEAD, Ok((None, true))),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Method::GET, Ok((Chunked, true))),
-        (b"HTTP/1.1 200 OK\r\n\r\n", Method::GET, Ok((UntilClose, false))),
-        (b"HTTP/1.1 200\r\n\r\n", Method::GET, Ok((UntilClose, false))),
-        (b"HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n", Method::GET, Ok((Fixed(1), false))),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
+            Method::GET,
+            Ok((Fixed(5), true)),
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+            Method::GET,
+            Ok((None, true)),
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
+            Method::HEAD,
+            Ok((None, true)),
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            Method::GET,
+            Ok((Chunked, true)),
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\n\r\n",
+            Method::GET,
+            Ok((UntilClose, false)),
+        ),
+        (
+            b"HTTP/1.1 200\r\n\r\n",
+            Method::GET,
+            Ok((UntilClose, false)),
+        ),
+        (
+            b"HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n",
+            Method::GET,
+            Ok((Fixed(1), false)),
+        ),
         (
             b"HTTP/1.0 200 OK\r\nContent-Length: 1\r\nConnection: keep-alive\r\n\r\n",
             Method::GET,
@@ -247,25 +335,58 @@ fn responses_tell_their_length() {
             Method::GET,
             Ok((Fixed(1), false)),
         ),
-        (b"HTTP/1.1 204 No Content\r\n\r\n", Method::GET, Ok((None, true))),
-        (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", Method::GET, Ok((None, true))),
+        (
+            b"HTTP/1.1 204 No Content\r\n\r\n",
+            Method::GET,
+            Ok((None, true)),
+        ),
+        (
+            b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n",
+            Method::GET,
+            Ok((None, true)),
+        ),
         (
             b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
             Method::GET,
             Err(502),
         ),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", Method::GET, Err(502)),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", Method::GET, Err(502)),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", Method::GET, Err(502)),
-        (b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Method::GET, Err(502)),
-        (b"HTTP/1.1 200 OK\nContent-Length: 5\n\n", Method::GET, Err(502)),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+            Method::GET,
+            Err(502),
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+            Method::GET,
+            Err(502),
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+            Method::GET,
+            Err(502),
+        ),
+        (
+            b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            Method::GET,
+            Err(502),
+        ),
+        (
+            b"HTTP/1.1 200 OK\nContent-Length: 5\n\n",
+            Method::GET,
+            Err(502),
+        ),
         (b"HTTP/1.1 200 OK\r\nX: a\rb\r\n\r\n", Method::GET, Err(502)),
         (b"\r\nHTTP/1.1 200 OK\r\n\r\n", Method::GET, Err(502)),
         (b"HTTP/2.0 200 OK\r\n\r\n", Method::GET, Err(502)),
         (b"garbage\r\n\r\n", Method::GET, Err(502)),
     ];
     for (bytes, method, expected) in table {
-        assert_eq!(response(bytes, method.clone()), *expected, "{}", bytes.escape_ascii());
+        assert_eq!(
+            response(bytes, method.clone()),
+            *expected,
+            "{}",
+            bytes.escape_ascii()
+        );
     }
 }
 

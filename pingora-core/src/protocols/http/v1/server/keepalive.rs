@@ -69,7 +69,10 @@ impl HttpSession {
         }
         let input = std::mem::take(&mut self.state.wire.input.buf);
         let prefix = (!input.is_empty()).then_some(input);
-        Ok(Some(ReusableHttpStream::new(self.state.wire.stream, prefix)))
+        Ok(Some(ReusableHttpStream::new(
+            self.state.wire.stream,
+            prefix,
+        )))
     }
 
     /// Sends and reads what is left, then closes unless the connection can be used again.
@@ -101,7 +104,10 @@ impl HttpSession {
     /// (RFC 9112 section 9.6): send our end, then read for a moment what the client still sends.
     async fn close(&mut self) {
         self.state.wire.stream.shutdown().await;
-        if self.state.wire.input.eof || self.state.upgraded || (!self.state.broken && self.state.body.is_done()) {
+        if self.state.wire.input.eof
+            || self.state.upgraded
+            || (!self.state.broken && self.state.body.is_done())
+        {
             return;
         }
         linger(&mut self.state.wire).await;

@@ -138,7 +138,9 @@ impl HttpSession {
             user_context: None,
             digest: OnceCell::new(),
         };
-        HttpSession { state: Box::new(state) }
+        HttpSession {
+            state: Box::new(state),
+        }
     }
 
     /// Returns the request head; panics before [`read_request`](Self::read_request) succeeded.
@@ -163,7 +165,11 @@ impl HttpSession {
 
     /// Returns the request head as it was received.
     pub fn get_headers_raw_bytes(&self) -> Bytes {
-        self.state.req.as_ref().and_then(|req| req.received_head().cloned()).unwrap_or_default()
+        self.state
+            .req
+            .as_ref()
+            .and_then(|req| req.received_head().cloned())
+            .unwrap_or_default()
     }
 
     /// Returns `METHOD target, Host: host`, for logs.
@@ -171,7 +177,10 @@ impl HttpSession {
         let Some(req) = &self.state.req else {
             return "no request read".to_string();
         };
-        let host = req.fields().get(pingora_http::fields::KnownName::Host).unwrap_or(b"");
+        let host = req
+            .fields()
+            .get(pingora_http::fields::KnownName::Host)
+            .unwrap_or(b"");
         format!(
             "{} {}, Host: {}",
             req.method(),
@@ -192,12 +201,16 @@ impl HttpSession {
 
     /// Returns whether the client asks to change the protocol.
     pub fn is_upgrade_req(&self) -> bool {
-        self.state.req.as_ref().is_some_and(|req| is_upgrade_req(req))
+        self.state
+            .req
+            .as_ref()
+            .is_some_and(|req| is_upgrade_req(req))
     }
 
     /// Returns whether `header` grants the upgrade; `None` when none was asked for.
     pub fn is_upgrade(&self, header: &ResponseHeader) -> Option<bool> {
-        self.is_upgrade_req().then(|| super::common::is_upgrade_resp(header))
+        self.is_upgrade_req()
+            .then(|| super::common::is_upgrade_resp(header))
     }
 
     /// Returns whether a 101 has turned the connection into a tunnel.
@@ -320,12 +333,18 @@ impl HttpSession {
 
     /// Returns whether the request body outgrew the retry buffer.
     pub fn retry_buffer_truncated(&self) -> bool {
-        self.state.retry_buffer.as_ref().is_some_and(FixedBuffer::is_truncated)
+        self.state
+            .retry_buffer
+            .as_ref()
+            .is_some_and(FixedBuffer::is_truncated)
     }
 
     /// Returns the request body read so far; `None` when it is empty, or outgrew the buffer.
     pub fn get_retry_buffer(&self) -> Option<Bytes> {
-        self.state.retry_buffer.as_ref().and_then(FixedBuffer::get_buffer)
+        self.state
+            .retry_buffer
+            .as_ref()
+            .and_then(FixedBuffer::get_buffer)
     }
 
     /// Sets a value that lives as long as the connection.
@@ -340,13 +359,18 @@ impl HttpSession {
 
     /// Returns the facts of the connection.
     pub fn digest(&self) -> &Digest {
-        self.state.digest.get_or_init(|| Box::new(digest_of(&self.state.wire.stream)))
+        self.state
+            .digest
+            .get_or_init(|| Box::new(digest_of(&self.state.wire.stream)))
     }
 
     /// Returns the facts of the connection, to change.
     pub fn digest_mut(&mut self) -> &mut Digest {
         self.digest();
-        self.state.digest.get_mut().expect("initialised by digest()")
+        self.state
+            .digest
+            .get_mut()
+            .expect("initialised by digest()")
     }
 
     /// Returns the address of the client.
@@ -378,7 +402,11 @@ impl HttpSession {
     fn expects_continue(&self) -> bool {
         !self.state.continue_sent
             && self.state.resp.is_none()
-            && self.state.req.as_ref().is_some_and(|req| is_expect_continue_req(req))
+            && self
+                .state
+                .req
+                .as_ref()
+                .is_some_and(|req| is_expect_continue_req(req))
     }
 }
 

@@ -7,9 +7,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use pingora_error::{
     BError, Error,
-    ErrorType::{
-        ConnectionClosed, HTTPStatus, InvalidHTTPHeader, ReadError, ReadTimedout,
-    },
+    ErrorType::{ConnectionClosed, HTTPStatus, InvalidHTTPHeader, ReadError, ReadTimedout},
     Result,
 };
 
@@ -33,7 +31,11 @@ impl HttpSession {
     /// Polls for the request head; the parts of [`read_request`](Self::read_request).
     fn poll_read_request(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<usize>>> {
         loop {
-            match parse_request(&mut self.state.wire.input.buf, &mut self.state.scanned, &self.state.limits) {
+            match parse_request(
+                &mut self.state.wire.input.buf,
+                &mut self.state.scanned,
+                &self.state.limits,
+            ) {
                 Ok(None) => (),
                 Ok(Some(req)) => {
                     let len = req.received_head().map_or(0, Bytes::len);
@@ -71,7 +73,11 @@ impl HttpSession {
             return Poll::Ready(Ok(None));
         }
         loop {
-            match self.state.body.decode(&mut self.state.wire.input.buf, &self.state.limits) {
+            match self
+                .state
+                .body
+                .decode(&mut self.state.wire.input.buf, &self.state.limits)
+            {
                 Ok(Decoded::Data(data)) => {
                     self.body_received(&data);
                     return Poll::Ready(Ok(Some(data)));
@@ -145,8 +151,11 @@ impl HttpSession {
                 ready!(grace.poll_elapsed(cx));
                 self.state.broken = true;
                 return Poll::Ready(
-                    Error::explain(ConnectionClosed, "client went away before the response ended")
-                        .into_down(),
+                    Error::explain(
+                        ConnectionClosed,
+                        "client went away before the response ended",
+                    )
+                    .into_down(),
                 );
             }
             if self.state.wire.input.buf.len() >= self.state.limits.max_pipelined_bytes {
@@ -179,19 +188,26 @@ impl HttpSession {
             return self.give_up_body("the client still waits for 100 Continue");
         }
         let limit = self.state.limits.max_drain_bytes;
-        if self.state.body.remaining().is_some_and(|left| left > limit as u64) {
+        if self
+            .state
+            .body
+            .remaining()
+            .is_some_and(|left| left > limit as u64)
+        {
             return self.give_up_body("too much of the request body is left");
         }
         match self.state.total_drain_timeout {
             None => self.drain_within(limit).await,
-            Some(timeout) => match pingora_timeout::timeout(timeout, self.drain_within(limit)).await {
-                Ok(drained) => drained,
-                Err(_) => {
-                    self.state.broken = true;
-                    Error::e_explain(ReadTimedout, "while draining the request body")
-                        .map_err(Error::into_down)
+            Some(timeout) => {
+                match pingora_timeout::timeout(timeout, self.drain_within(limit)).await {
+                    Ok(drained) => drained,
+                    Err(_) => {
+                        self.state.broken = true;
+                        Error::e_explain(ReadTimedout, "while draining the request body")
+                            .map_err(Error::into_down)
+                    }
                 }
-            },
+            }
         }
     }
 
@@ -247,8 +263,11 @@ impl HttpSession {
             return Ok(None);
         }
         self.state.broken = true;
-        Error::e_explain(ConnectionClosed, "client closed in the middle of its request body")
-            .map_err(Error::into_down)
+        Error::e_explain(
+            ConnectionClosed,
+            "client closed in the middle of its request body",
+        )
+        .map_err(Error::into_down)
     }
 
     fn head_ended(&mut self) -> Result<Option<usize>> {
@@ -256,8 +275,11 @@ impl HttpSession {
         if self.state.wire.input.buf.is_empty() {
             return Ok(None);
         }
-        Error::e_explain(ConnectionClosed, "client closed in the middle of a request head")
-            .map_err(Error::into_down)
+        Error::e_explain(
+            ConnectionClosed,
+            "client closed in the middle of a request head",
+        )
+        .map_err(Error::into_down)
     }
 
     fn head_failed(&mut self, e: io::Error) -> Result<Option<usize>> {
@@ -278,7 +300,9 @@ impl HttpSession {
 
     fn head_timeout(&self) -> std::time::Duration {
         let limit = self.state.limits.head_timeout;
-        self.state.read_timeout.map_or(limit, |timeout| timeout.min(limit))
+        self.state
+            .read_timeout
+            .map_or(limit, |timeout| timeout.min(limit))
     }
 
     /// Turns a malformed message into the error that answers it; nothing behind it is read.
@@ -300,7 +324,8 @@ fn overwrite_host(req: &mut pingora_http::RequestHeader) {
     if req.raw_path().first() == Some(&b'/') {
         return;
     }
-    let RawTargetAuthority::Absolute { authority, .. } = raw_target_authority(req.raw_path()) else {
+    let RawTargetAuthority::Absolute { authority, .. } = raw_target_authority(req.raw_path())
+    else {
         return;
     };
     if req.fields().get(KnownName::Host) == Some(authority) {

@@ -68,7 +68,11 @@ impl HttpSession {
         if self.state.encoder.is_done() {
             return Ok(None);
         }
-        let taken = self.state.encoder.write(data, &mut self.state.wire.output).map_err(Error::into_down)?;
+        let taken = self
+            .state
+            .encoder
+            .write(data, &mut self.state.wire.output)
+            .map_err(Error::into_down)?;
         self.flush_queued().await?;
         Ok(Some(taken))
     }
@@ -214,7 +218,9 @@ impl HttpSession {
     fn poll_write_timer(&mut self, before: usize, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let left = self.state.wire.output.len();
         let limit = match self.state.min_send_rate {
-            Some(rate) => Some(Duration::from_millis((left as u64 * 1000) / rate as u64 + 1)),
+            Some(rate) => Some(Duration::from_millis(
+                (left as u64 * 1000) / rate as u64 + 1,
+            )),
             None => self.state.write_timeout,
         };
         let Some(limit) = limit else {
@@ -238,31 +244,43 @@ impl HttpSession {
 
     fn queue_data(&mut self, data: Option<Bytes>) -> Result<()> {
         if let Some(data) = data {
-            self.state.encoder.write(data, &mut self.state.wire.output).map_err(Error::into_down)?;
+            self.state
+                .encoder
+                .write(data, &mut self.state.wire.output)
+                .map_err(Error::into_down)?;
         }
         Ok(())
     }
 
     fn queue_end(&mut self, trailers: Option<&HeaderMap>) -> Result<()> {
-        let trailers = trailers.filter(|_| self.state.encoder.is_chunked() && self.accepts_trailers());
-        self.state.encoder.finish(trailers, &mut self.state.wire.output).map_err(|e| {
-            self.state.broken = true;
-            e.into_down()
-        })
+        let trailers =
+            trailers.filter(|_| self.state.encoder.is_chunked() && self.accepts_trailers());
+        self.state
+            .encoder
+            .finish(trailers, &mut self.state.wire.output)
+            .map_err(|e| {
+                self.state.broken = true;
+                e.into_down()
+            })
     }
 
     /// Trailers go only to clients that asked for them (RFC 9110 section 6.5.1).
     fn accepts_trailers(&self) -> bool {
         self.state.req.as_ref().is_some_and(|req| {
             req.fields().get_all(KnownName::Te).any(|value| {
-                value.split(|&b| b == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+                value
+                    .split(|&b| b == b',')
+                    .any(|t| t.trim_ascii().eq_ignore_ascii_case(b"trailers"))
             })
         })
     }
 
     fn queue_header(&mut self, mut header: Box<ResponseHeader>) -> Result<()> {
         if self.state.resp.is_some() && !self.state.upgraded {
-            warn!("a second response head was dropped: {}", self.request_summary());
+            warn!(
+                "a second response head was dropped: {}",
+                self.request_summary()
+            );
             return Ok(());
         }
         if header.version() != Version::HTTP_11 {
@@ -289,7 +307,11 @@ impl HttpSession {
 
     fn queue_informational(&mut self, header: &ResponseHeader) {
         let expected = header.status() == StatusCode::CONTINUE && self.expects_continue();
-        let old_client = self.state.req.as_ref().is_some_and(|r| r.version() != Version::HTTP_11);
+        let old_client = self
+            .state
+            .req
+            .as_ref()
+            .is_some_and(|r| r.version() != Version::HTTP_11);
         if old_client || (self.state.options.ignore_info_resp && !expected) {
             return;
         }
@@ -324,7 +346,11 @@ impl HttpSession {
         if status == StatusCode::NO_CONTENT || tunnel {
             header.remove_known(KnownName::ContentLength);
             header.remove_known(KnownName::TransferEncoding);
-            return if tunnel { BodyLength::UntilClose } else { BodyLength::None };
+            return if tunnel {
+                BodyLength::UntilClose
+            } else {
+                BodyLength::None
+            };
         }
         if status == StatusCode::NOT_MODIFIED {
             header.remove_known(KnownName::TransferEncoding);
@@ -363,7 +389,11 @@ impl HttpSession {
         if header.fields().has(KnownName::KeepAlive) {
             header.remove_known(KnownName::KeepAlive);
         }
-        let value: &[u8] = if self.will_keepalive() { b"keep-alive" } else { b"close" };
+        let value: &[u8] = if self.will_keepalive() {
+            b"keep-alive"
+        } else {
+            b"close"
+        };
         header.set_known(KnownName::Connection, value);
     }
 

@@ -28,14 +28,25 @@ fn decode(length: BodyLength, input: &[u8], step: usize) -> Option<(Vec<u8>, boo
 fn check(length: BodyLength, input: &[u8], expected: Option<(&[u8], bool, &[u8])>) {
     for step in 1..=input.len().max(1) {
         let decoded = decode(length, input, step);
-        let decoded = decoded.as_ref().map(|(body, done, rest)| (&body[..], *done, &rest[..]));
-        assert_eq!(decoded, expected, "{} in steps of {step}", input.escape_ascii());
+        let decoded = decoded
+            .as_ref()
+            .map(|(body, done, rest)| (&body[..], *done, &rest[..]));
+        assert_eq!(
+            decoded,
+            expected,
+            "{} in steps of {step}",
+            input.escape_ascii()
+        );
     }
 }
 
 #[test]
 fn fixed_bodies_end_where_they_say() {
-    check(BodyLength::Fixed(5), b"helloGET", Some((b"hello", true, b"GET")));
+    check(
+        BodyLength::Fixed(5),
+        b"helloGET",
+        Some((b"hello", true, b"GET")),
+    );
     check(BodyLength::Fixed(5), b"hel", Some((b"hel", false, b"")));
     check(BodyLength::None, b"GET", Some((b"", true, b"GET")));
     check(BodyLength::UntilClose, b"abc", Some((b"abc", false, b"")));
@@ -44,12 +55,28 @@ fn fixed_bodies_end_where_they_say() {
 #[test]
 fn chunks_are_put_together() {
     use BodyLength::Chunked;
-    check(Chunked, b"5\r\nhello\r\n0\r\n\r\nGET", Some((b"hello", true, b"GET")));
-    check(Chunked, b"1\r\na\r\nA\r\n0123456789\r\n0\r\n\r\n", Some((b"a0123456789", true, b"")));
+    check(
+        Chunked,
+        b"5\r\nhello\r\n0\r\n\r\nGET",
+        Some((b"hello", true, b"GET")),
+    );
+    check(
+        Chunked,
+        b"1\r\na\r\nA\r\n0123456789\r\n0\r\n\r\n",
+        Some((b"a0123456789", true, b"")),
+    );
     check(Chunked, b"0\r\n\r\n", Some((b"", true, b"")));
     check(Chunked, b"000\r\n\r\n", Some((b"", true, b"")));
-    check(Chunked, b"3;name=value;x=\"y z\"\r\nabc\r\n0;last\r\n\r\n", Some((b"abc", true, b"")));
-    check(Chunked, b"3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n", Some((b"abc", true, b"")));
+    check(
+        Chunked,
+        b"3;name=value;x=\"y z\"\r\nabc\r\n0;last\r\n\r\n",
+        Some((b"abc", true, b"")),
+    );
+    check(
+        Chunked,
+        b"3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n",
+        Some((b"abc", true, b"")),
+    );
     check(Chunked, b"3\r\nab", Some((b"ab", false, b"")));
 }
 
@@ -96,7 +123,10 @@ fn trailers_are_kept_unless_they_change_the_message() {
     let mut buf = BytesMut::from(
         &b"0\r\nX-Sum: 1\r\nContent-Length: 5\r\nHost: b\r\nAuthorization: x\r\nGrpc-Status: 0\r\n\r\n"[..],
     );
-    assert_eq!(decoder.decode(&mut buf, &HttpLimits::default()).unwrap(), Decoded::End);
+    assert_eq!(
+        decoder.decode(&mut buf, &HttpLimits::default()).unwrap(),
+        Decoded::End
+    );
     let trailers = decoder.take_trailers().unwrap();
     let names: Vec<_> = trailers.keys().map(|name| name.as_str()).collect();
     assert_eq!(names, ["x-sum", "grpc-status"]);
@@ -112,7 +142,11 @@ fn extensions_and_trailers_are_bounded() {
     for _ in 0..limits.max_chunk_extension_bytes / 4 + 1 {
         many.extend_from_slice(b"1;xxxx\r\na\r\n");
     }
-    assert_eq!(decode(BodyLength::Chunked, &many, 1000), None, "all chunks count together");
+    assert_eq!(
+        decode(BodyLength::Chunked, &many, 1000),
+        None,
+        "all chunks count together"
+    );
     let mut trailer = b"0\r\nX: ".to_vec();
     trailer.resize(limits.max_trailer_bytes + 10, b'x');
     assert_eq!(decode(BodyLength::Chunked, &trailer, 1000), None);
