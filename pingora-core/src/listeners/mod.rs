@@ -41,18 +41,14 @@ pub(crate) const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
 pub trait TlsAccept {
     /// Is called when the client has said what it wants, to choose a certificate. Does nothing by
     /// default.
-    async fn certificate_callback(&self, _ssl: &mut TlsRef)
-    where
-        Self: Sync,
-    {
-    }
+    async fn certificate_callback(&self, _ssl: &mut TlsRef) {}
 
     /// Is called when the handshake is complete. What it returns is kept as the extension of the
     /// connection's [`SslDigest`](crate::protocols::tls::SslDigest). Keeps nothing by default.
-    async fn handshake_complete_callback(&self, _ssl: &TlsRef) -> Option<Arc<dyn Any + Send + Sync>>
-    where
-        Self: Sync,
-    {
+    async fn handshake_complete_callback(
+        &self,
+        _ssl: &TlsRef,
+    ) -> Option<Arc<dyn Any + Send + Sync>> {
         None
     }
 }

@@ -17,7 +17,7 @@ use super::{Fds, ListenFds, daemon, transfer_fd::sock};
 use crate::services::{ServiceReadyNotifier, ServiceWithDependents};
 
 /// The number of seconds the processes of an upgrade try to reach each other, by default.
-const DEFAULT_ATTEMPTS: usize = 5;
+pub(super) const DEFAULT_ATTEMPTS: usize = 5;
 
 /// Where and how a server meets the one before or after it: taken from the configuration when it
 /// is used, as programs may change that until the server runs.

@@ -55,19 +55,13 @@ pub trait BackgroundService {
         &self,
         shutdown: ShutdownWatch,
         ready_notifier: ServiceReadyNotifier,
-    ) where
-        Self: Sync,
-    {
+    ) {
         ready_notifier.notify_ready();
         self.start(shutdown).await;
     }
 
     /// Does the work. Does nothing by default.
-    async fn start(&self, _shutdown: ShutdownWatch)
-    where
-        Self: Sync,
-    {
-    }
+    async fn start(&self, _shutdown: ShutdownWatch) {}
 }
 
 /// A [`BackgroundService`] as a service of a server. [`background_service`] makes one.

@@ -3,21 +3,7 @@
 use std::convert::Infallible;
 use std::fmt;
 
-/// A certificate authority's certificates: an empty slice is the only value.
-pub type CaType = [CertWrapper];
-
-/// A certificate; there is none without a TLS library.
-#[derive(Debug, Clone)]
-pub struct CertWrapper {
-    never: Infallible,
-}
-
-impl CertWrapper {
-    /// Returns the end of the validity. Cannot be called.
-    pub fn not_after(&self) -> &str {
-        match self.never {}
-    }
-}
+use super::CertWrapper;
 
 /// A client certificate with its key; there is none without a TLS library.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -15,8 +15,10 @@ use pingora_error::{Error, ErrorType};
 
 /// What takes the place of the library: `pingora_core::tls`.
 pub mod library {
-    pub use super::cert::{self as utils, CaType, CertWrapper};
-    pub use super::{TlsRef, connector as connectors, listener as listeners, stream};
+    pub use super::{
+        CaType, CertWrapper, TlsRef, cert as utils, connector as connectors, listener as listeners,
+        stream,
+    };
 }
 
 /// What `protocols::tls` shows of this backend.
@@ -29,6 +31,22 @@ pub(crate) mod protocol {
 #[derive(Debug)]
 pub struct TlsRef {
     _never: Infallible,
+}
+
+/// A certificate authority's certificates: an empty slice is the only value.
+pub type CaType = [CertWrapper];
+
+/// A certificate; there is none without a TLS library.
+#[derive(Debug, Clone)]
+pub struct CertWrapper {
+    never: Infallible,
+}
+
+impl CertWrapper {
+    /// Returns the end of the validity. Cannot be called.
+    pub fn not_after(&self) -> &str {
+        match self.never {}
+    }
 }
 
 /// The error for everything that needs a TLS library.

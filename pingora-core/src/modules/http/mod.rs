@@ -18,10 +18,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 #[async_trait]
 pub trait HttpModule {
     /// Sees the request head, and may change it.
-    async fn request_header_filter(&mut self, _req: &mut RequestHeader) -> Result<()>
-    where
-        Self: Send,
-    {
+    async fn request_header_filter(&mut self, _req: &mut RequestHeader) -> Result<()> {
         Ok(())
     }
 
@@ -30,10 +27,7 @@ pub trait HttpModule {
         &mut self,
         _body: &mut Option<Bytes>,
         _end_of_stream: bool,
-    ) -> Result<()>
-    where
-        Self: Send,
-    {
+    ) -> Result<()> {
         Ok(())
     }
 
@@ -42,10 +36,7 @@ pub trait HttpModule {
         &mut self,
         _resp: &mut ResponseHeader,
         _end_of_stream: bool,
-    ) -> Result<()>
-    where
-        Self: Send,
-    {
+    ) -> Result<()> {
         Ok(())
     }
 
@@ -120,8 +111,13 @@ impl HttpModules {
     ///
     /// Panics once requests go through the set.
     pub fn add_module(&mut self, builder: ModuleBuilder) {
-        assert!(self.index.get().is_none(), "add modules before the server starts");
-        let at = self.builders.partition_point(|other| other.order() <= builder.order());
+        assert!(
+            self.index.get().is_none(),
+            "add modules before the server starts"
+        );
+        let at = self
+            .builders
+            .partition_point(|other| other.order() <= builder.order());
         self.builders.insert(at, builder);
     }
 
@@ -132,9 +128,18 @@ impl HttpModules {
         }
         let modules: Vec<Module> = self.builders.iter().map(|builder| builder.init()).collect();
         let index = self.index.get_or_init(|| {
-            Arc::new(modules.iter().map(|m| m.as_any().type_id()).zip(0..).collect())
+            Arc::new(
+                modules
+                    .iter()
+                    .map(|m| m.as_any().type_id())
+                    .zip(0..)
+                    .collect(),
+            )
         });
-        HttpModuleCtx { modules, index: Some(Arc::clone(index)) }
+        HttpModuleCtx {
+            modules,
+            index: Some(Arc::clone(index)),
+        }
     }
 }
 
@@ -147,7 +152,10 @@ pub struct HttpModuleCtx {
 impl HttpModuleCtx {
     /// Returns a context without modules.
     pub fn empty() -> Self {
-        HttpModuleCtx { modules: Vec::new(), index: None }
+        HttpModuleCtx {
+            modules: Vec::new(),
+            index: None,
+        }
     }
 
     /// Returns the module of type `T`.

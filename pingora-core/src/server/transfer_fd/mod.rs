@@ -7,7 +7,14 @@
 //! Next: `bootstrap.rs`, which fills it, and `listeners/` for its users.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Display;
+use std::io;
 use std::os::fd::RawFd;
+
+use nix::NixPath;
+use nix::errno::Errno;
+
+use super::bootstrap::DEFAULT_ATTEMPTS;
 
 pub(super) mod sock;
 
@@ -63,6 +70,25 @@ impl Fds {
         }
     }
 
+    /// Receives the sockets another process sends to the Unix socket at `path`, and enters them.
+    ///
+    /// Blocks, up to five seconds until the other process comes and as long for each of its steps.
+    /// A server does this by itself; the sockets are then in its
+    /// [`ListenFds`](super::ListenFds).
+    ///
+    /// # Errors
+    /// That of the system call that failed; `EPROTO` if the other process sends something else. No
+    /// socket is entered then.
+    pub fn get_from_sock<P>(&mut self, path: &P) -> Result<(), nix::Error>
+    where
+        P: ?Sized + NixPath + Display,
+    {
+        let received = sock::receive(&path.to_string(), DEFAULT_ATTEMPTS, None);
+        let (binds, fds) = received.map_err(errno)?;
+        self.deserialize(binds, fds);
+        Ok(())
+    }
+
     /// Closes the sockets of all addresses that are not in `keep`, forgets them, and returns
     /// these addresses in order.
     pub fn close_unclaimed(&mut self, keep: &HashSet<String>) -> Vec<String> {
@@ -75,6 +101,21 @@ impl Fds {
             }
         }
         unclaimed
+    }
+
+    /// Sends all sockets to the process that listens on the Unix socket at `path`, with
+    /// [`get_from_sock`](Fds::get_from_sock), and returns their number.
+    ///
+    /// Blocks, up to five seconds until the other process listens and as long for each of its
+    /// steps. The sockets stay open and in use here.
+    ///
+    /// # Errors
+    /// That of the system call that failed; `EINVAL` if an address is longer than 65,535 bytes.
+    pub fn send_to_sock<P>(&self, path: &P) -> Result<usize, nix::Error>
+    where
+        P: ?Sized + NixPath + Display,
+    {
+        sock::send(self, &path.to_string(), DEFAULT_ATTEMPTS).map_err(errno)
     }
 
     /// Takes an inherited socket that listens on `bind` and that no other listener has taken.
@@ -124,6 +165,20 @@ impl Default for Fds {
     }
 }
 
+/// Returns the error number of `e`, or the nearest there is.
+fn errno(e: io::Error) -> Errno {
+    if let Some(number) = e.raw_os_error() {
+        return Errno::from_raw(number);
+    }
+    match e.kind() {
+        io::ErrorKind::TimedOut => Errno::ETIMEDOUT,
+        io::ErrorKind::InvalidInput => Errno::EINVAL,
+        io::ErrorKind::InvalidData => Errno::EPROTO,
+        io::ErrorKind::UnexpectedEof => Errno::ECONNRESET,
+        _ => Errno::EIO,
+    }
+}
+
 fn close(fd: RawFd) {
     // SAFETY: the table was given this descriptor to pass on to a listener. None took it, so
     // nothing else in the process uses it. A number that is not open only makes this fail.
@@ -161,6 +216,36 @@ mod tests {
         assert_eq!(inherited.claim("a"), Some(3));
         assert_eq!(inherited.claim("a"), None);
         assert_eq!(inherited.serialize(), fds.serialize());
+    }
+
+    #[test]
+    fn sockets_go_to_another_table() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("upgrade.sock").display().to_string();
+        let mut fds = Fds::new();
+        let (socket, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
+        fds.add("a".to_string(), socket.into_raw_fd());
+
+        let receiver = std::thread::spawn({
+            let path = path.clone();
+            move || {
+                let mut received = Fds::new();
+                received.get_from_sock(path.as_str()).unwrap();
+                received
+            }
+        });
+        assert_eq!(fds.send_to_sock(path.as_str()), Ok(1));
+        let mut received = receiver.join().unwrap();
+        assert!(
+            received
+                .claim("a")
+                .is_some_and(|fd| Some(&fd) != fds.get("a"))
+        );
+        close(*received.get("a").unwrap());
+        close(*fds.get("a").unwrap());
+
+        let nowhere = directory.path().join("no/such").display().to_string();
+        assert_eq!(Fds::new().get_from_sock(nowhere.as_str()), Err(Errno::ENOENT));
     }
 
     #[test]

@@ -24,7 +24,7 @@ use pingora_error::Result;
 use tokio::net::TcpSocket;
 
 pub use self::http::Scheme;
-pub use self::options::{PeerOptions, TcpSocketTweakHook};
+pub use self::options::PeerOptions;
 pub use self::policy::{H1UpgradePolicy, HttpUpstreamRequestPolicy};
 pub use self::proxy::{Proxy, ProxyDigestUserDataHook};
 pub use self::target::Unresolved;

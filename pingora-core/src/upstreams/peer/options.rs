@@ -15,7 +15,7 @@ use crate::protocols::TcpKeepalive;
 use crate::protocols::tls::{ALPN, CaType};
 
 /// Changes a TCP socket before it connects.
-pub type TcpSocketTweakHook = Arc<dyn Fn(&TcpSocket) -> Result<()> + Send + Sync + 'static>;
+type TcpSocketTweakHook = Arc<dyn Fn(&TcpSocket) -> Result<()> + Send + Sync + 'static>;
 
 /// How to connect to a peer, and how to use the connection.
 ///

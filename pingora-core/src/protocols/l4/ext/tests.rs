@@ -119,7 +119,8 @@ fn tcp_info_has_the_kernel_layout() {
     assert_eq!(offset_of!(TCP_INFO, tcpi_pacing_rate), 104);
     assert_eq!(offset_of!(TCP_INFO, tcpi_delivery_rate), 160);
     assert_eq!(offset_of!(TCP_INFO, tcpi_bytes_sent), 200);
-    assert_eq!(TCP_INFO::len(), 232);
+    assert_eq!(offset_of!(TCP_INFO, tcpi_rcv_wnd), 232);
+    assert_eq!(TCP_INFO::len(), 240);
     // SAFETY: the function has no precondition.
     let zero = unsafe { TCP_INFO::new() };
     assert_eq!(zero.tcpi_snd_wnd, 0);
