@@ -6,7 +6,7 @@
 //! sockets, [`tls`] what TLS adds, [`http`] the HTTP sessions.
 
 mod digest;
-mod io;
+pub mod ext_test;
 
 pub mod http;
 pub mod l4;
