@@ -12,9 +12,9 @@ pub const HELP: &str = "\
 usage: bench TASK [OPTIONS]
 
 tasks:
-  h1      HTTP/1: this proxy beside Pingora, hyper, nginx and HAProxy
-  build   what compiling the load balancer example costs
-  origin ADDR   the origin alone, until killed
+  h1               HTTP/1: this proxy beside Pingora, hyper, nginx and HAProxy
+  build [FOLDER]   what compiling the load balancer example costs, of the checkout in FOLDER
+  origin ADDR      the origin alone, until killed
 
 options of h1:
   --quick           about a minute: one short round, fewer counted scenarios
@@ -84,7 +84,12 @@ impl Options {
                 _ => return Err(format!("{arg} is no option of h1 (see --help)")),
             }
         }
-        let whole = !quick && !timing && scenarios.is_empty() && proxies.is_empty();
+        let whole = !quick
+            && !timing
+            && ours.is_none()
+            && rounds.is_none()
+            && scenarios.is_empty()
+            && proxies.is_empty();
         if scenarios.is_empty() {
             scenarios = scenario::ALL.iter().collect();
         }

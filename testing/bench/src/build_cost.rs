@@ -1,7 +1,7 @@
 //! What a user pays for compiling the load balancer: crates, CPU seconds, size.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::Result;
@@ -9,10 +9,11 @@ use crate::machine;
 use crate::proxies::here;
 use crate::report;
 
-/// Runs `bench build`.
-pub fn run() -> Result<()> {
+/// Runs `bench build` on the checkout in `checkout`, this one by default.
+pub fn run(checkout: Option<&str>) -> Result<()> {
+    let checkout = checkout.map_or_else(|| here().join("../.."), PathBuf::from);
     let folder = std::env::temp_dir().join(format!("bench-build-{}", std::process::id()));
-    let outcome = measure(&folder);
+    let outcome = measure(&checkout, &folder);
     // Left over, it costs nothing but disk.
     let _ = fs::remove_dir_all(&folder);
     let text = outcome?;
@@ -20,11 +21,11 @@ pub fn run() -> Result<()> {
     report::write_section("build", &text)
 }
 
-fn measure(folder: &Path) -> Result<String> {
+fn measure(checkout: &Path, folder: &Path) -> Result<String> {
     let before = children_ticks()?;
     let output = Command::new("cargo")
         .args(["build", "--release", "--example", "load_balancer"])
-        .current_dir(here().join("../.."))
+        .current_dir(checkout)
         .env("CARGO_TARGET_DIR", folder)
         .stdout(Stdio::null())
         .output()
