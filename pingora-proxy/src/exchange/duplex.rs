@@ -7,18 +7,26 @@
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use log::debug;
 use pingora_core::protocols::http::HttpTask;
 use pingora_core::protocols::http::v1::server::HttpSession as Downstream;
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_error::{BError, Error, ErrorType::InternalError, Result};
+use pingora_error::{
+    BError, Error,
+    ErrorType::{InternalError, WriteTimedout},
+    Result,
+};
 use pingora_timeout::fast_timeout::Deadline;
 
 use super::leg::Leg;
 use super::state::Progress;
 use crate::{ProxyHttp, Session};
+
+/// How long an upstream that takes no more of a request has to answer it all the same.
+const ANSWER_AFTER_REFUSAL: Duration = Duration::from_secs(10);
 
 /// One request on its way to one upstream.
 pub(crate) struct Exchange<'a, SV: ProxyHttp, L> {
@@ -29,6 +37,8 @@ pub(crate) struct Exchange<'a, SV: ProxyHttp, L> {
     pub(super) progress: Progress,
     /// Body bytes an earlier try has read already.
     replay: Option<Bytes>,
+    /// Why the upstream takes no more of the request, and until when it may answer.
+    refused: Option<Box<(BError, Deadline)>>,
     /// A filter asked for a pause before the next piece of the response.
     pub(super) pause: Option<Box<Deadline>>,
 }
@@ -67,6 +77,7 @@ where
             leg,
             progress: Progress::new(),
             replay,
+            refused: None,
             pause: None,
         }
     }
@@ -113,16 +124,24 @@ where
         loop {
             match poll_fn(|cx| self.poll_event(cx)).await {
                 Event::Request(piece) => self.on_request(piece?).await?,
-                Event::SendFailed(e) => {
-                    debug!("upstream takes no more of the request: {e}");
-                    self.progress.request_failed();
-                    self.leg.abandon();
-                }
+                Event::SendFailed(e) => self.on_send_failed(e)?,
                 Event::Response(task) => self.on_response(task?).await?,
                 Event::Gone(e) => return Err(e),
                 Event::Done => return Ok(()),
             }
         }
+    }
+
+    /// The upstream takes no more of the request; it may have answered all the same.
+    fn on_send_failed(&mut self, e: BError) -> Result<()> {
+        if *e.etype() == WriteTimedout {
+            return Err(e);
+        }
+        debug!("upstream takes no more of the request: {e}");
+        self.progress.request_failed();
+        self.leg.abandon();
+        self.refused = Some(Box::new((e, Deadline::new(ANSWER_AFTER_REFUSAL))));
+        Ok(())
     }
 
     /// Cancel-safe: nothing is taken from either side unless it is returned.
@@ -158,6 +177,13 @@ where
                 }
                 Poll::Ready(Ok(())) if full => continue,
                 _ => (),
+            }
+            if let Some(refused) = &mut self.refused
+                && self.progress.wants_response()
+                && refused.1.poll_elapsed(cx).is_ready()
+                && let Some(refused) = self.refused.take()
+            {
+                return Poll::Ready(Event::Gone(refused.0));
             }
             if self.progress.awaits_response_only()
                 && let Poll::Ready(e) = self.downstream().poll_gone(cx)

@@ -16,7 +16,9 @@ use bytes::{Bytes, BytesMut};
 /// assert!(buffer.is_truncated() && buffer.get_buffer().is_none());
 /// ```
 pub struct FixedBuffer {
-    buffer: BytesMut,
+    /// The pieces as they came, shared with the buffer they were received in.
+    pieces: Vec<Bytes>,
+    len: usize,
     capacity: usize,
     truncated: bool,
 }
@@ -25,34 +27,42 @@ impl FixedBuffer {
     /// Returns an empty buffer for at most `capacity` bytes; allocates nothing yet.
     pub fn new(capacity: usize) -> Self {
         FixedBuffer {
-            buffer: BytesMut::new(),
+            pieces: Vec::new(),
+            len: 0,
             capacity,
             truncated: false,
         }
     }
 
-    /// Appends `data`, or gives everything up when it does not fit any more.
+    /// Appends `data` without copying it, or gives everything up when it does not fit any more.
     pub fn write_to_buffer(&mut self, data: &Bytes) {
-        if self.truncated {
+        if self.truncated || data.is_empty() {
             return;
         }
-        if self.buffer.len() + data.len() > self.capacity {
+        if self.len + data.len() > self.capacity {
+            self.clear();
             self.truncated = true;
-            self.buffer = BytesMut::new();
             return;
         }
-        self.buffer.extend_from_slice(data);
+        self.len += data.len();
+        // A piece that is small beside the buffer it lies in would keep all of that alive.
+        if data.len() < SHARE_FROM {
+            self.pieces.push(Bytes::copy_from_slice(data));
+        } else {
+            self.pieces.push(data.clone());
+        }
     }
 
     /// Empties the buffer and forgets that it was truncated.
     pub fn clear(&mut self) {
         self.truncated = false;
-        self.buffer.clear();
+        self.pieces = Vec::new();
+        self.len = 0;
     }
 
     /// Returns whether nothing is kept.
     pub fn is_empty(&self) -> bool {
-        self.buffer.is_empty()
+        self.len == 0
     }
 
     /// Returns whether more was written than the capacity allows.
@@ -62,6 +72,42 @@ impl FixedBuffer {
 
     /// Returns what was written; `None` when that is nothing or more than the capacity.
     pub fn get_buffer(&self) -> Option<Bytes> {
-        (!self.buffer.is_empty()).then(|| Bytes::copy_from_slice(&self.buffer))
+        match &self.pieces[..] {
+            [] => None,
+            [piece] => Some(piece.clone()),
+            pieces => {
+                let mut whole = BytesMut::with_capacity(self.len);
+                for piece in pieces {
+                    whole.extend_from_slice(piece);
+                }
+                Some(whole.freeze())
+            }
+        }
+    }
+}
+
+/// Pieces from this size on are shared instead of copied.
+const SHARE_FROM: usize = 4 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_pieces_in_order_until_they_are_too_many() {
+        let mut buffer = FixedBuffer::new(10_000);
+        let (small, large) = (Bytes::from_static(b"abc"), Bytes::from(vec![b'x'; 5000]));
+        for piece in [&small, &large, &Bytes::new(), &small] {
+            buffer.write_to_buffer(piece);
+        }
+        let whole = [&small[..], &large[..], &small[..]].concat();
+        assert_eq!(buffer.get_buffer().unwrap(), whole);
+        buffer.write_to_buffer(&large);
+        assert!(buffer.is_truncated() && buffer.is_empty() && buffer.get_buffer().is_none());
+        buffer.write_to_buffer(&small);
+        assert!(buffer.is_empty(), "a hole cannot be filled");
+        buffer.clear();
+        buffer.write_to_buffer(&small);
+        assert_eq!(buffer.get_buffer().unwrap(), small);
     }
 }

@@ -168,8 +168,6 @@ impl HttpSession {
         if self.state.encoder.is_done() {
             return Ok(None);
         }
-        // A server that is still being sent the request need not answer yet.
-        self.state.read_timer = None;
         self.state
             .encoder
             .write(data, &mut self.state.wire.output)

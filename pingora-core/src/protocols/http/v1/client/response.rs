@@ -161,7 +161,9 @@ impl HttpSession {
             }
             Poll::Ready(Err(e)) => Poll::Ready(Err(self.read_failed(e, what))),
             Poll::Pending => {
-                let Some(limit) = self.read_timeout else {
+                // A server that is still being sent the request need not answer yet.
+                let owes_bytes = self.state.in_body || self.state.encoder.is_done();
+                let Some(limit) = self.read_timeout.filter(|_| owes_bytes) else {
                     return Poll::Pending;
                 };
                 let timer = self
