@@ -1,9 +1,12 @@
 //! Stopping: what was begun is finished, what idles is closed, nothing waits without a reason.
 
+use std::net::SocketAddr;
+
 use pingora_e2e::harness;
 use pingora_test_support::client::Client;
 use pingora_test_support::origin::{Origin, Reply};
 use pingora_test_support::{Gate, raw, within};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// An origin that answers `/held` only when the gate is open.
@@ -208,5 +211,67 @@ fn pipelined_requests() {
         }
         client.expect_closed().await;
         proxy.ended().await;
+    });
+}
+
+/// Asks again and again, over kept connections, until nobody listens any more; returns how many
+/// requests were answered and how many were sent over a kept connection for nothing.
+async fn load(addr: SocketAddr) -> (usize, usize) {
+    let (mut answered, mut lost) = (0, 0);
+    while let Ok(mut stream) = TcpStream::connect(addr).await {
+        let mut first = true;
+        loop {
+            match exchange(&mut stream).await {
+                Ok(kept) => {
+                    answered += 1;
+                    first = false;
+                    if !kept {
+                        break;
+                    }
+                }
+                Err(_) => {
+                    // The system resets what it had not handed to the server yet.
+                    lost += usize::from(!first);
+                    break;
+                }
+            }
+        }
+    }
+    (answered, lost)
+}
+
+/// Sends one GET that is answered `hello`; returns whether the server keeps the connection.
+async fn exchange(stream: &mut TcpStream) -> std::io::Result<bool> {
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await?;
+    let mut answer = vec![];
+    while !answer.ends_with(b"hello") {
+        if stream.read_buf(&mut answer).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    let answer = String::from_utf8_lossy(&answer).to_lowercase();
+    Ok(!answer.contains("connection: close"))
+}
+
+/// Twenty clients that never pause: none that was told that its connection is kept loses one.
+#[test]
+fn under_load() {
+    harness::run(async {
+        let origin = held(&Gate::new()).await;
+        let proxy = harness::forward(origin.addr()).await;
+        let clients: Vec<_> = (0..20).map(|_| tokio::spawn(load(proxy.addr()))).collect();
+        origin.wait_for_requests(1000).await;
+        proxy.terminate();
+        proxy.ended().await;
+        let (mut answered, mut lost) = (0, 0);
+        for client in clients {
+            let (good, bad) = client.await.unwrap();
+            answered += good;
+            lost += bad;
+        }
+        assert!(answered >= 1000, "{answered}");
+        assert_eq!(lost, 0, "besides {answered} answered");
     });
 }

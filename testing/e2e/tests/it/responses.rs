@@ -629,3 +629,170 @@ fn malformed_chunks() {
         }
     });
 }
+
+/// Bare line ends, folds and oversized heads: refused or made right, never repeated as they are.
+#[test]
+fn untidy_heads() {
+    harness::run(async {
+        let value = "x".repeat(2 << 20);
+        for reply in [
+            "HTTP/1.1 200 OK\nContent-Length: 2\nX-A: b\n\nhi".to_string(),
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\nX-A: b\r\n\r\nhi".to_string(),
+            "HTTP/1.1 200 OK\r\nX-A: b\r\n c\r\nContent-Length: 2\r\n\r\nhi".to_string(),
+            format!("HTTP/1.1 200 OK\r\nX-A: {value}\r\nContent-Length: 2\r\n\r\nhi"),
+            "HTTP/1.1 200 O\x01K\r\nContent-Length: 2\r\n\r\nhi".to_string(),
+        ] {
+            let origin = Origin::start(move |_| Reply::raw(reply.clone())).await;
+            let proxy = harness::forward(origin.addr()).await;
+            let mut client = Client::connect(proxy.addr()).await;
+            // The client refuses what is not tidy.
+            let response = client.get("/").await;
+            assert!(matches!(response.status, 200 | 502), "{response:?}");
+            assert!(
+                response.status == 502 || response.text() == "hi",
+                "{response:?}"
+            );
+        }
+    });
+}
+
+/// A head without an end is an error of the origin, not a full memory.
+#[test]
+fn a_head_without_an_end() {
+    harness::run(async {
+        let lines = "X-A: some value or other\r\n".repeat(100_000);
+        let (answer, _) = two_gets(Reply::raw(format!("HTTP/1.1 200 OK\r\n{lines}"))).await;
+        assert_eq!((answer.status(), answer.closed), (Some(502), true));
+    });
+}
+
+/// A length said twice is said once, or refused.
+#[test]
+fn equal_lengths() {
+    harness::run(async {
+        for fields in [
+            "Content-Length: 5, 5",
+            "Content-Length: 5\r\nContent-Length: 5",
+        ] {
+            let reply = format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\nhello");
+            let origin = Origin::start(move |_| Reply::raw(reply.clone())).await;
+            let proxy = harness::forward(origin.addr()).await;
+            let mut client = Client::connect(proxy.addr()).await;
+            let response = client.get("/").await;
+            match response.status {
+                200 => {
+                    assert_eq!(response.fields.all("content-length"), ["5"], "{fields}");
+                    assert_eq!(response.text(), "hello");
+                }
+                status => assert_eq!(status, 502, "{fields}"),
+            }
+        }
+    });
+}
+
+/// Chunk extensions belong to the hop and are not passed on.
+#[test]
+fn chunk_extensions() {
+    harness::run(async {
+        let origin = Origin::start(|_| {
+            Reply::raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0;c=\"d\"\r\n\r\n")
+        })
+        .await;
+        let proxy = harness::forward(origin.addr()).await;
+        let mut client = Client::connect(proxy.addr()).await;
+        for _ in 0..2 {
+            assert_eq!(client.get("/").await.text(), "hello");
+        }
+        assert_eq!(origin.connections(), 1);
+    });
+}
+
+/// A 100 (Continue) nobody asked for disturbs nobody.
+#[test]
+fn an_unasked_100() {
+    harness::run(async {
+        let origin = Origin::start(|_| {
+            Reply::raw(
+                "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+            )
+        })
+        .await;
+        let proxy = harness::forward(origin.addr()).await;
+        let mut client = Client::connect(proxy.addr()).await;
+        for _ in 0..2 {
+            assert_eq!(client.get("/").await.text(), "hello");
+            assert_eq!(client.request("POST", "/", &[], "x").await.text(), "hello");
+        }
+    });
+}
+
+/// RFC 9110 section 10.1.1: a client of HTTP/1.0 cannot expect anything.
+#[test]
+fn expect_in_http_1_0() {
+    harness::run(async {
+        let origin = Origin::start(|request| Reply::ok(&request.body)).await;
+        let proxy = harness::forward(origin.addr()).await;
+        let bytes =
+            b"POST / HTTP/1.0\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhello";
+        let answer = within("an answer", ask(proxy.addr(), bytes, usize::MAX)).await;
+        assert_eq!(
+            (answer.status(), answer.responses()),
+            (Some(200), 1),
+            "{answer:?}"
+        );
+    });
+}
+
+/// The client learns of a body that grows without end while it comes, not after.
+#[test]
+fn bodies_stream() {
+    harness::run(async {
+        for head in ["Transfer-Encoding: chunked", "Content-Length: 12"] {
+            let more = pingora_test_support::Gate::new();
+            let chunked = head.starts_with('T');
+            let pieces = if chunked {
+                ["6\r\nfirst \r\n", "6\r\nsecond\r\n0\r\n\r\n"]
+            } else {
+                ["first ", "second"]
+            };
+            let origin = Origin::start({
+                let more = more.clone();
+                move |_| {
+                    Reply::raw(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n"))
+                        .then(pieces[0])
+                        .wait(&more)
+                        .then(pieces[1])
+                }
+            })
+            .await;
+            let proxy = harness::forward(origin.addr()).await;
+            let mut client = pingora_test_support::raw::connect(proxy.addr()).await;
+            client.send(GET).await;
+            client.read_head().await;
+            client.read_until("first ").await;
+            more.open();
+            client.read_until("second").await;
+        }
+    });
+}
+
+/// The same for uploads: each piece is passed on when it comes.
+#[test]
+fn uploads_stream() {
+    harness::run(async {
+        let listener = pingora_test_support::raw::Listener::bind().await;
+        let proxy = harness::forward(listener.addr()).await;
+        let mut client = pingora_test_support::raw::connect(proxy.addr()).await;
+        client
+            .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\n")
+            .await;
+        let mut origin = within("a connection", listener.accept()).await;
+        origin.read_head().await;
+        client.send("first ").await;
+        origin.expect("first ").await;
+        client.send("second").await;
+        origin.expect("second").await;
+        origin.send("HTTP/1.1 204 No Content\r\n\r\n").await;
+        assert!(client.read_head().await.starts_with(b"HTTP/1.1 204 "));
+    });
+}

@@ -344,3 +344,79 @@ fn chunked_bodies_are_replayed() {
         assert_eq!(origin.errors(), Vec::<String>::new());
     });
 }
+
+/// A hook cannot have a request repeated whose answer has begun.
+#[test]
+fn a_hook_cannot_answer_twice() {
+    harness::run(async {
+        let origin = Origin::start(|_| {
+            Reply::raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+                .close()
+        })
+        .await;
+        let turns = Turns::new(&[origin.addr()], Some(true), Some(true));
+        let proxy = harness::proxy_with(turns, |conf, _| conf.max_retries = 3).await;
+        let answer = harness::ask(
+            proxy.addr(),
+            b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            usize::MAX,
+        )
+        .await;
+        assert_eq!(answer.responses(), 1, "{answer:?}");
+        let ended = answer.status() == Some(200) && answer.bytes.ends_with(b"\r\n0\r\n\r\n");
+        assert!(answer.closed && !ended, "{answer:?}");
+    });
+}
+
+/// Each try gets the head afresh: what a filter did to the first is not done twice.
+#[test]
+fn each_try_has_its_own_head() {
+    struct Adding(Turns);
+
+    #[async_trait]
+    impl ProxyHttp for Adding {
+        type CTX = usize;
+        fn new_ctx(&self) -> usize {
+            0
+        }
+        async fn upstream_peer(&self, s: &mut Session, turn: &mut usize) -> Result<Box<HttpPeer>> {
+            self.0.upstream_peer(s, turn).await
+        }
+        fn error_while_proxy(
+            &self,
+            peer: &HttpPeer,
+            session: &mut Session,
+            e: Box<Error>,
+            turn: &mut usize,
+            reused: bool,
+        ) -> Box<Error> {
+            self.0.error_while_proxy(peer, session, e, turn, reused)
+        }
+        async fn upstream_request_filter(
+            &self,
+            _: &mut Session,
+            upstream: &mut RequestHeader,
+            _: &mut usize,
+        ) -> Result<()> {
+            upstream.append_header("X-Added", "1").map(|_| ())
+        }
+    }
+
+    harness::run(async {
+        let origin = Origin::start(|request| match request.connection {
+            1 | 2 => Reply::nothing().close(),
+            _ => Reply::ok("third"),
+        })
+        .await;
+        let turns = Turns::new(&[origin.addr()], None, Some(true));
+        let proxy = harness::proxy(Adding(turns)).await;
+        assert_eq!(
+            Client::connect(proxy.addr()).await.get("/").await.text(),
+            "third"
+        );
+        for request in origin.requests() {
+            assert_eq!(request.fields.all("x-added"), ["1"]);
+        }
+        assert_eq!(origin.requests().len(), 3);
+    });
+}
