@@ -185,10 +185,12 @@ async fn says_why_there_is_no_request() {
 
 #[tokio::test]
 async fn holds_clients_to_limits() {
-    let mut limits = HttpLimits::default();
-    limits.max_head_bytes = 100;
-    limits.max_fields = 3;
-    limits.max_target_bytes = 10;
+    let limits = HttpLimits {
+        max_head_bytes: 100,
+        max_fields: 3,
+        max_target_bytes: 10,
+        ..HttpLimits::default()
+    };
     let table = [
         (
             "GET /12345678 HTTP/1.1\r\nHost: a\r\n\r\n".to_string(),
