@@ -112,9 +112,8 @@ impl HttpSession {
                 Ok(Some(resp)) => return Poll::Ready(self.start_response(resp)),
                 Err(e) => return Poll::Ready(Err(self.refuse(e))),
             }
-            match ready!(self.poll_fill(cx, "while reading the response head"))? {
-                0 => return Poll::Ready(Err(self.head_ended())),
-                _ => (),
+            if ready!(self.poll_fill(cx, "while reading the response head"))? == 0 {
+                return Poll::Ready(Err(self.head_ended()));
             }
         }
     }

@@ -407,8 +407,10 @@ fn one_empty_line_is_skipped_however_it_comes() {
 
 #[test]
 fn names_are_bounded_whatever_the_limits() {
-    let mut limits = HttpLimits::default();
-    limits.max_head_bytes = 1 << 20;
+    let limits = HttpLimits {
+        max_head_bytes: 1 << 20,
+        ..Default::default()
+    };
     let mut head = b"GET / HTTP/1.1\r\nHost: a\r\n".to_vec();
     head.resize(head.len() + 70_000, b'x');
     head.extend_from_slice(b": y\r\n\r\n");
