@@ -123,8 +123,15 @@ fn curl_posts() {
 
 /// An nginx that serves files and little answers on a Unix socket (it cannot choose a port).
 struct Nginx {
-    socket: PathBuf,
+    folder: PathBuf,
     _process: Child,
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // What is left over only takes room.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
 }
 
 const NGINX: &str = "
@@ -146,8 +153,8 @@ http {
 
 impl Nginx {
     async fn start(name: &str) -> Option<Self> {
+        let name = format!("{name}-{}", std::process::id());
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(folder.join("files")).unwrap();
         let text = "0123456789".repeat(1000);
         for file in ["file.txt", "gzip.txt"] {
@@ -176,7 +183,11 @@ impl Nginx {
         };
         within("nginx listens", listens).await;
         let _process = process;
-        Some(Self { socket, _process })
+        Some(Self { folder, _process })
+    }
+
+    fn socket(&self) -> String {
+        self.folder.join("sock").to_str().unwrap().to_string()
     }
 }
 
@@ -197,7 +208,7 @@ fn nginx_serves() {
         let Some(nginx) = Nginx::start("nginx_serves").await else {
             return;
         };
-        let socket = nginx.socket.to_str().unwrap().to_string();
+        let socket = nginx.socket();
         let proxy = harness::proxy(OverSocket(socket)).await;
         let mut client = Client::connect(proxy.addr()).await;
         let file = client.get("/file.txt").await;
@@ -241,7 +252,7 @@ fn nginx_refuses_a_large_body() {
         let Some(nginx) = Nginx::start("nginx_refuses").await else {
             return;
         };
-        let socket = nginx.socket.to_str().unwrap().to_string();
+        let socket = nginx.socket();
         let proxy = harness::proxy(OverSocket(socket)).await;
         let body = vec![b'x'; 10 << 20];
         let head = format!(

@@ -181,10 +181,8 @@ fn unix_sockets() {
         }
 
         let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let [up, down] = ["up.sock", "down.sock"].map(|name| folder.join(name));
-        for path in [&up, &down] {
-            let _ = std::fs::remove_file(path);
-        }
+        let [up, down] =
+            ["up", "down"].map(|name| folder.join(format!("{name}-{}", std::process::id())));
         let listener = UnixListener::bind(&up).unwrap();
         let origin = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
@@ -211,6 +209,10 @@ fn unix_sockets() {
         client.read_to_string(&mut answer).await.unwrap();
         assert!(answer.ends_with("\r\n\r\nhello"), "{answer}");
         origin.await.unwrap();
-        drop(proxy);
+        proxy.terminate();
+        proxy.ended().await;
+        for path in [up, down] {
+            let _ = std::fs::remove_file(path);
+        }
     });
 }

@@ -23,7 +23,10 @@ async fn two_gets(reply: Reply) -> (Answer, usize) {
     let last = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     let first = within("the first answer", ask(proxy.addr(), last, usize::MAX)).await;
     within("the second answer", ask(proxy.addr(), last, usize::MAX)).await;
-    assert_eq!(origin.errors(), Vec::<String>::new());
+    // That the proxy stops reading nonsense is no fault of its requests.
+    let mut errors = origin.errors();
+    errors.retain(|error| !error.contains("sending: "));
+    assert_eq!(errors, Vec::<String>::new());
     (first, origin.connections())
 }
 
