@@ -79,16 +79,16 @@ impl Proxy {
             (Self::Ours, None) => (
                 build(
                     "../..",
-                    &["-p", "pingora-proxy", "--example", "minimal_proxy"],
+                    &["-p", "pingora-proxy", "--example", "minimal_proxy", "--profile", "dist"],
                 )?,
                 locked("../../Cargo.lock", "pingora-proxy"),
             ),
             (Self::Pingora, _) => (
-                build(".", &["-p", "bench-pingora"])?,
+                build(".", &["-p", "bench-pingora", "--release"])?,
                 locked("Cargo.lock", "pingora"),
             ),
             (Self::Hyper, _) => (
-                build(".", &["-p", "bench-hyper"])?,
+                build(".", &["-p", "bench-hyper", "--release"])?,
                 locked("Cargo.lock", "hyper"),
             ),
             (Self::Nginx, _) => installed("nginx")?,
@@ -171,7 +171,6 @@ pub fn build(folder: &str, what: &[&str]) -> Result<PathBuf> {
     let output = Command::new("cargo")
         .args([
             "build",
-            "--release",
             "--message-format=json-render-diagnostics",
         ])
         .arg("--manifest-path")
