@@ -8,7 +8,7 @@ use pingora::prelude::*;
 use pingora_e2e::harness;
 use pingora_test_support::client::{self, Client};
 use pingora_test_support::origin::{Origin, Reply};
-use pingora_test_support::raw;
+use pingora_test_support::{Gate, raw, within};
 
 const SHORT: Duration = Duration::from_millis(200);
 
@@ -166,5 +166,55 @@ fn an_origin_that_does_not_accept() {
         let proxy = harness::proxy(Impatient(addr, short)).await;
         let response = client::get(proxy.addr(), "/").await;
         assert!(matches!(response.status, 502 | 504), "{}", response.status);
+    });
+}
+
+/// The clock of the origin does not run while the client is the slow one.
+#[test]
+fn a_slow_client_is_not_the_origins_fault() {
+    harness::run(async {
+        let origin = Origin::start(|request| Reply::ok(&request.body)).await;
+        let short = Short {
+            origin_read: true,
+            ..Short::default()
+        };
+        let proxy = harness::proxy(Impatient(origin.addr(), short)).await;
+        let mut client = Client::connect(proxy.addr()).await;
+        client
+            .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello")
+            .await;
+        // Longer than the origin may take; that it has nothing to say yet is right.
+        tokio::time::sleep(SHORT * 3).await;
+        client.send("world").await;
+        let response = client.response().await;
+        assert_eq!((response.status, response.text()), (200, "helloworld"));
+    });
+}
+
+/// An origin that does not read does not hold the client for ever.
+#[test]
+fn an_origin_that_does_not_read() {
+    harness::run(async {
+        let listener = raw::Listener::bind().await;
+        let short = Short {
+            origin_write: true,
+            ..Short::default()
+        };
+        let proxy = harness::proxy(Impatient(listener.addr(), short)).await;
+        let done = Gate::new();
+        let origin = tokio::spawn({
+            let done = done.clone();
+            async move {
+                let connection = listener.accept().await;
+                done.opened().await;
+                drop(connection);
+            }
+        });
+        let mut bytes = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 67108864\r\n\r\n".to_vec();
+        bytes.resize(bytes.len() + (64 << 20), b'x');
+        let answer = within("an answer", harness::ask(proxy.addr(), &bytes, usize::MAX)).await;
+        assert!(matches!(answer.status(), Some(502 | 504)), "{answer:?}");
+        done.open();
+        origin.await.unwrap();
     });
 }
