@@ -67,7 +67,7 @@ const OS_ALLOWED: &[(&str, &str)] = &[
         "public signatures: new_uds, matches_fd, matches_sock",
     ),
     (
-        "pingora-core/src/protocols/io.rs",
+        "pingora-core/src/protocols/ext_test.rs",
         "public impls for UnixStream",
     ),
     (

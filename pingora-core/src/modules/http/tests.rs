@@ -13,7 +13,10 @@ impl HttpModuleBuilder for TagBuilder {
     }
 
     fn init(&self) -> Module {
-        Box::new(Tag { name: self.0, seen: 0 })
+        Box::new(Tag {
+            name: self.0,
+            seen: 0,
+        })
     }
 }
 

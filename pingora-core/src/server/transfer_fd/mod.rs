@@ -245,7 +245,10 @@ mod tests {
         close(*fds.get("a").unwrap());
 
         let nowhere = directory.path().join("no/such").display().to_string();
-        assert_eq!(Fds::new().get_from_sock(nowhere.as_str()), Err(Errno::ENOENT));
+        assert_eq!(
+            Fds::new().get_from_sock(nowhere.as_str()),
+            Err(Errno::ENOENT)
+        );
     }
 
     #[test]
