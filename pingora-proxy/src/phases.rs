@@ -223,6 +223,9 @@ pub trait ProxyHttp {
     }
 
     /// Changes the response head as it came from the upstream.
+    ///
+    /// Informational heads (1xx, but not 101) pass without this and
+    /// [`response_filter`](Self::response_filter).
     fn upstream_response_filter<'life0, 'life1, 'life2, 'life3, 'async_trait>(
         &'life0 self,
         _session: &'life1 mut Session,
