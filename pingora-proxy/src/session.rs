@@ -4,13 +4,17 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_core::Stream as Messages;
 use log::debug;
 use pingora_core::modules::http::{HttpModuleCtx, HttpModules};
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::{HttpTask, ServerSession};
 use pingora_core::server::ShutdownWatch;
-use pingora_error::Result;
+use pingora_error::{ErrorType::ReadError, OkOrErr, Result};
 use pingora_http::ResponseHeader;
+
+/// What a client sends beside its request.
+type CustomMessages = Box<dyn Messages<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>;
 
 /// A request of a client, from its first byte to the last of the response.
 ///
@@ -181,6 +185,21 @@ impl Session {
         self.downstream_session.has_pending_downstream_proxy_tasks()
     }
 
+    /// Takes the messages a client sends beside the request, in a protocol of the application's own;
+    /// `None` when the client speaks HTTP.
+    ///
+    /// # Errors
+    /// `ReadError` when they were taken before.
+    pub fn downstream_custom_message(&mut self) -> Result<Option<CustomMessages>> {
+        let Some(session) = self.downstream_session.as_custom_mut() else {
+            return Ok(None);
+        };
+        let messages = session.take_custom_message_reader();
+        messages
+            .or_err(ReadError, "the messages of the client were taken before")
+            .map(Some)
+    }
+
     /// Returns the number of body bytes received from the upstream.
     pub fn upstream_body_bytes_received(&self) -> usize {
         self.upstream.body_bytes_received
@@ -279,13 +298,13 @@ impl AsMut<ServerSession> for Session {
 impl Deref for Session {
     type Target = ServerSession;
 
-    fn deref(&self) -> &ServerSession {
+    fn deref(&self) -> &Self::Target {
         &self.downstream_session
     }
 }
 
 impl DerefMut for Session {
-    fn deref_mut(&mut self) -> &mut ServerSession {
+    fn deref_mut(&mut self) -> &mut Self::Target {
         &mut self.downstream_session
     }
 }
