@@ -79,6 +79,10 @@ pub fn request_framing(req: &RequestHeader) -> Result<RequestFraming, HeadError>
         (false, Some(0) | None) => BodyLength::None,
         (false, Some(len)) => BodyLength::Fixed(len),
     };
+    if length != BodyLength::None && req.method() == Method::CONNECT {
+        // What follows is the tunnel's (RFC 9110 section 9.3.6).
+        return Err(HeadError::bad("CONNECT with a body"));
+    }
     if fields.has(KnownName::Expect) && version == Version::HTTP_11 {
         check_expect(fields)?;
     }

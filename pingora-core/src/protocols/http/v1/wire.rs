@@ -109,7 +109,7 @@ impl Wire {
 
     /// Returns whether a flush has something to do.
     pub(crate) fn needs_flush(&self) -> bool {
-        self.fin || !self.output.is_empty()
+        self.fin || !self.output.is_flushed()
     }
 }
 
@@ -184,6 +184,8 @@ pub(crate) struct Output {
     /// Data, each with how many control bytes go before it.
     data: VecDeque<(usize, Bytes)>,
     data_len: usize,
+    /// The stream was given bytes since its last complete flush; it may have kept some back.
+    unflushed: bool,
 }
 
 impl Output {
@@ -212,13 +214,18 @@ impl Output {
         self.control.is_empty() && self.data.is_empty()
     }
 
+    /// Returns whether everything queued has left the stream as well.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.is_empty() && !self.unflushed
+    }
+
     /// Forgets everything queued.
     pub(crate) fn clear(&mut self) {
         *self = Output::default();
     }
 
     fn poll_flush(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.is_empty() {
+        if self.is_flushed() {
             return Poll::Ready(Ok(()));
         }
         while !self.is_empty() {
@@ -230,12 +237,15 @@ impl Output {
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            self.unflushed = true;
             self.advance(sent);
         }
         if self.control.capacity() > KEEP_CONTROL {
             self.control = BytesMut::new();
         }
-        Pin::new(stream).poll_flush(cx)
+        ready!(Pin::new(stream).poll_flush(cx))?;
+        self.unflushed = false;
+        Poll::Ready(Ok(()))
     }
 
     fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; MAX_SLICES]) -> usize {

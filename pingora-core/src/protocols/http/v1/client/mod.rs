@@ -207,7 +207,12 @@ impl HttpSession {
             return Poll::Ready(Ok(()));
         }
         let before = self.state.wire.output.len();
-        match self.state.wire.poll_flush(cx) {
+        let flushed = self.state.wire.poll_flush(cx);
+        if self.state.wire.output.len() < before && !self.state.in_body {
+            // A server that is still taking the request is not late with its answer.
+            self.state.read_timer = None;
+        }
+        match flushed {
             Poll::Ready(Ok(())) => {
                 self.state.write_timer = None;
                 Poll::Ready(Ok(()))
@@ -244,7 +249,7 @@ impl HttpSession {
         self.state.broken = true;
     }
 
-    /// Treats the rest of the request as raw bytes when a 101 was read.
+    /// Treats the rest of the request as raw bytes when a 101, or a 2xx to CONNECT, was read.
     pub fn maybe_upgrade_body_writer(&mut self) {
         if self.was_upgraded() {
             self.state.encoder.upgrade();
@@ -259,7 +264,7 @@ impl HttpSession {
             .is_some_and(|req| is_upgrade_req(req))
     }
 
-    /// Returns whether a 101 has turned the connection into a tunnel.
+    /// Returns whether a 101, or a 2xx to CONNECT, has turned the connection into a tunnel.
     pub fn was_upgraded(&self) -> bool {
         self.state.upgraded
     }
@@ -368,7 +373,7 @@ impl HttpSession {
             && self.state.encoder.is_done()
             && self.state.decoder.is_done()
             && self.state.wire.input.buf.is_empty()
-            && self.state.wire.output.is_empty()
+            && self.state.wire.output.is_flushed()
             && !self.state.wire.input.eof;
         if clean {
             return Some(self.state.wire.stream);
@@ -451,5 +456,7 @@ fn request_body_length(req: &RequestHeader) -> BodyLength {
     }
 }
 
+#[cfg(test)]
+mod boundary_tests;
 #[cfg(test)]
 mod tests;

@@ -5,13 +5,14 @@ use std::io;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{Method, StatusCode};
 use pingora_error::{
     BError, Error,
     ErrorType::{ConnectionClosed, InvalidHTTPHeader, ReadError, ReadTimedout},
     Result, RetryType,
 };
 use pingora_http::ResponseHeader;
+use pingora_http::fields::KnownName;
 use pingora_timeout::fast_timeout::Deadline;
 
 use super::super::body::{BodyDecoder, Decoded};
@@ -176,10 +177,11 @@ impl HttpSession {
         }
     }
 
-    fn start_response(&mut self, resp: Box<ResponseHeader>) -> Result<usize> {
+    fn start_response(&mut self, mut resp: Box<ResponseHeader>) -> Result<usize> {
         let len = resp.received_head().map_or(0, Bytes::len);
         if resp.status() == StatusCode::SWITCHING_PROTOCOLS {
-            self.start_tunnel(&resp)?;
+            self.check_switch(&resp)?;
+            self.start_tunnel();
         } else if resp.status().is_informational() {
             self.state.interim_responses += 1;
             if self.state.interim_responses > MAX_INTERIM_RESPONSES {
@@ -199,20 +201,33 @@ impl HttpSession {
             }
             self.state.server_keepalive = framing.keep_alive;
             self.state.in_body = true;
+            if resp.status().is_success() && *self.method() == Method::CONNECT {
+                self.start_tunnel();
+            }
+            if framing.length == BodyLength::UntilClose
+                && resp.fields().has(KnownName::ContentLength)
+            {
+                // It is no length, and was tolerated: nobody else may try to read it.
+                resp.remove_known(KnownName::ContentLength);
+            }
         }
         self.state.resp = Some(resp);
         Ok(len)
     }
 
     /// A 101 nobody asked for is an attack on the next request.
-    fn start_tunnel(&mut self, resp: &ResponseHeader) -> Result<()> {
+    fn check_switch(&mut self, resp: &ResponseHeader) -> Result<()> {
         if !self.is_upgrade_req() || !is_upgrade_resp(resp) {
             return Err(self.refuse(HeadError::new(502, "101 to a request without Upgrade")));
         }
+        Ok(())
+    }
+
+    /// From here on bytes are passed as they are; the connection carries nothing else any more.
+    fn start_tunnel(&mut self) {
         self.state.upgraded = true;
         self.state.in_body = true;
         self.state.decoder = BodyDecoder::new(BodyLength::UntilClose);
-        Ok(())
     }
 
     fn refuse(&mut self, e: HeadError) -> BError {

@@ -48,6 +48,7 @@ impl HttpSession {
             && (self.state.options.pipelining
                 || !self.state.body.is_done()
                 || self.state.wire.input.buf.is_empty())
+            && !self.may_withhold_body()
     }
 
     /// Ends the exchange; returns the connection when it can carry another request.
@@ -59,7 +60,7 @@ impl HttpSession {
             // Cut short: only closing can tell the client.
             self.state.broken = true;
         }
-        let clean = self.state.wire.output.is_empty() && self.state.body.is_done();
+        let clean = self.state.wire.output.is_flushed() && self.state.body.is_done();
         if !clean || !self.will_keepalive() {
             // Boxed: most connections are reused as they are, and need not carry this future.
             Box::pin(self.settle()).await?;

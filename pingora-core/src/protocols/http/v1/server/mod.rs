@@ -84,7 +84,7 @@ struct State {
     options: Options,
     read_timer: Deadline,
     read_timeout: Option<Duration>,
-    write_timer: Option<Box<Deadline>>,
+    write_timer: Option<Box<response::WriteTimer>>,
     write_timeout: Option<Duration>,
     total_drain_timeout: Option<Duration>,
     min_send_rate: Option<usize>,
@@ -213,7 +213,7 @@ impl HttpSession {
             .then(|| super::common::is_upgrade_resp(header))
     }
 
-    /// Returns whether a 101 has turned the connection into a tunnel.
+    /// Returns whether a 101, or a 2xx to CONNECT, has turned the connection into a tunnel.
     pub fn was_upgraded(&self) -> bool {
         self.state.upgraded
     }
@@ -400,8 +400,15 @@ impl HttpSession {
     }
 
     fn expects_continue(&self) -> bool {
+        self.state.resp.is_none() && self.may_withhold_body()
+    }
+
+    /// Returns whether the client may send the body or leave it: there is no telling where its
+    /// next request starts (RFC 9110 section 10.1.1).
+    fn may_withhold_body(&self) -> bool {
         !self.state.continue_sent
-            && self.state.resp.is_none()
+            && !self.state.body.is_done()
+            && self.state.body.bytes() == 0
             && self
                 .state
                 .req
@@ -420,5 +427,7 @@ pub(in crate::protocols::http::v1) fn digest_of(stream: &Stream) -> Digest {
     }
 }
 
+#[cfg(test)]
+mod boundary_tests;
 #[cfg(test)]
 mod tests;

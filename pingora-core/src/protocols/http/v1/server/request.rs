@@ -5,6 +5,7 @@ use std::io;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::Method;
 use pingora_error::{
     BError, Error,
     ErrorType::{ConnectionClosed, HTTPStatus, InvalidHTTPHeader, ReadError, ReadTimedout},
@@ -61,9 +62,7 @@ impl HttpSession {
     ///
     /// Sends the `100 Continue` a client waits for. Cancel-safe.
     pub async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
-        if self.expects_continue() {
-            self.write_continue_response().await?;
-        }
+        self.write_continue_response().await?;
         poll_fn(|cx| self.poll_read_body(cx)).await
     }
 
@@ -182,9 +181,7 @@ impl HttpSession {
         if self.state.body.is_done() {
             return Ok(());
         }
-        if self.expects_continue() {
-            // The client may send the body or leave it: there is no telling where the next
-            // request starts (RFC 9110 section 10.1.1).
+        if self.may_withhold_body() {
             return self.give_up_body("the client still waits for 100 Continue");
         }
         let limit = self.state.limits.max_drain_bytes;
@@ -240,7 +237,8 @@ impl HttpSession {
             let buffered = self.state.wire.input.buf.len() as u64;
             self.state.wire.expect(left.saturating_sub(buffered));
         }
-        self.state.client_keepalive = framing.keep_alive;
+        // What follows a CONNECT was meant for its tunnel, granted or not: it is no request.
+        self.state.client_keepalive = framing.keep_alive && req.method() != Method::CONNECT;
         if let Some(timeout) = self.state.read_timeout
             && !self.state.body.is_done()
         {

@@ -32,8 +32,11 @@ impl HttpSession {
     /// Sends the `100 Continue` the client waits for; nothing when it does not wait.
     pub async fn write_continue_response(&mut self) -> Result<()> {
         if self.expects_continue() {
-            self.state.continue_sent = true;
+            self.continue_queued();
             self.state.wire.output.control().extend_from_slice(CONTINUE);
+        }
+        // Also what a call that was dropped has left.
+        if self.state.continue_sent && self.state.resp.is_none() {
             self.flush_queued().await?;
         }
         Ok(())
@@ -89,7 +92,7 @@ impl HttpSession {
 
     /// Returns whether the response still has to be ended or sent.
     pub fn needs_end(&self) -> bool {
-        !self.state.encoder.is_done() || !self.state.wire.output.is_empty()
+        !self.state.encoder.is_done() || self.state.wire.needs_flush()
     }
 
     /// Sends pieces of a response; returns whether it has ended.
@@ -144,10 +147,10 @@ impl HttpSession {
     ///
     /// Cancel-safe. Fails when the client takes nothing for the write timeout.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let before = self.state.wire.output.len();
-        if before == 0 {
+        if !self.state.wire.needs_flush() {
             return Poll::Ready(Ok(()));
         }
+        let before = self.state.wire.output.len();
         match self.state.wire.poll_flush(cx) {
             Poll::Ready(Ok(())) => {
                 self.state.write_timer = None;
@@ -212,7 +215,7 @@ impl HttpSession {
 
     /// Returns whether queued pieces wait to be sent.
     pub fn has_pending_proxy_tasks(&self) -> bool {
-        !self.state.wire.output.is_empty()
+        self.state.wire.needs_flush()
     }
 
     fn poll_write_timer(&mut self, before: usize, cx: &mut Context<'_>) -> Poll<Result<()>> {
@@ -226,11 +229,17 @@ impl HttpSession {
         let Some(limit) = limit else {
             return Poll::Pending;
         };
-        if left < before || self.state.write_timer.is_none() {
-            self.state.write_timer = Some(Box::new(Deadline::new(limit)));
-        }
-        let timer = self.state.write_timer.as_mut().expect("set above");
-        match timer.poll_elapsed(cx) {
+        // A rate is kept by all that was queued; a client that takes a byte now and then is slow.
+        let owed = match self.state.min_send_rate {
+            Some(_) => left,
+            None => 0,
+        };
+        let timer = match &mut self.state.write_timer {
+            Some(timer) => timer.as_mut(),
+            none => none.insert(Box::new(WriteTimer::new(limit, owed))),
+        };
+        timer.sent(before - left, limit, owed);
+        match timer.deadline.poll_elapsed(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(()) => {
                 self.state.broken = true;
@@ -276,7 +285,7 @@ impl HttpSession {
     }
 
     fn queue_header(&mut self, mut header: Box<ResponseHeader>) -> Result<()> {
-        if self.state.resp.is_some() && !self.state.upgraded {
+        if self.state.resp.is_some() {
             warn!(
                 "a second response head was dropped: {}",
                 self.request_summary()
@@ -291,11 +300,17 @@ impl HttpSession {
             return self.queue_switch(header);
         }
         if status.is_informational() {
-            self.queue_informational(&header);
+            self.queue_informational(header);
             return Ok(());
         }
         let length = self.choose_framing(&mut header);
-        self.set_connection_fields(&mut header, length);
+        if self.grants_connect(status) {
+            header.remove_known(KnownName::Connection);
+            self.state.body.upgrade();
+            self.state.upgraded = true;
+        } else {
+            self.set_connection_fields(&mut header, length);
+        }
         if !header.fields().has(KnownName::Date) {
             header.set_known(KnownName::Date, get_cached_date().as_bytes());
         }
@@ -305,7 +320,7 @@ impl HttpSession {
         Ok(())
     }
 
-    fn queue_informational(&mut self, header: &ResponseHeader) {
+    fn queue_informational(&mut self, mut header: Box<ResponseHeader>) {
         let expected = header.status() == StatusCode::CONTINUE && self.expects_continue();
         let old_client = self
             .state
@@ -316,9 +331,12 @@ impl HttpSession {
             return;
         }
         if header.status() == StatusCode::CONTINUE {
-            self.state.continue_sent = true;
+            self.continue_queued();
         }
-        self.put_head(header);
+        // It has no body (RFC 9110 section 15.2), whatever its fields say.
+        header.remove_known(KnownName::ContentLength);
+        header.remove_known(KnownName::TransferEncoding);
+        self.put_head(&header);
     }
 
     /// From here on bytes are passed as they are, in both directions.
@@ -342,7 +360,7 @@ impl HttpSession {
         let req = self.state.req.as_deref();
         let method = req.map(|r| r.method());
         let old_client = req.is_some_and(|r| r.version() != Version::HTTP_11);
-        let tunnel = method == Some(&Method::CONNECT) && status.is_success();
+        let tunnel = self.grants_connect(status);
         if status == StatusCode::NO_CONTENT || tunnel {
             header.remove_known(KnownName::ContentLength);
             header.remove_known(KnownName::TransferEncoding);
@@ -382,6 +400,24 @@ impl HttpSession {
         }
     }
 
+    /// After a 2xx to CONNECT there are raw bytes (RFC 9110 section 9.3.6).
+    fn grants_connect(&self, status: StatusCode) -> bool {
+        status.is_success()
+            && self
+                .state
+                .req
+                .as_deref()
+                .is_some_and(|req| *req.method() == Method::CONNECT)
+    }
+
+    /// The client starts to send now: it gets its whole time for that.
+    fn continue_queued(&mut self) {
+        self.state.continue_sent = true;
+        if let Some(timeout) = self.state.read_timeout {
+            self.state.read_timer.reset(timeout);
+        }
+    }
+
     fn set_connection_fields(&mut self, header: &mut ResponseHeader, length: BodyLength) {
         if connection_options(header.fields()).close || length == BodyLength::UntilClose {
             self.state.keepalive_timeout = None;
@@ -403,6 +439,33 @@ impl HttpSession {
         put_status_line(header, out);
         header.header_to_h1_wire(out);
         out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// How long the client may take for what is queued.
+pub(super) struct WriteTimer {
+    deadline: Deadline,
+    /// Bytes that must be taken before the deadline moves; 0: any.
+    owed: usize,
+}
+
+impl WriteTimer {
+    fn new(limit: Duration, owed: usize) -> Self {
+        WriteTimer {
+            deadline: Deadline::new(limit),
+            owed,
+        }
+    }
+
+    /// The client took so many bytes: once they are all that was owed, the time starts anew.
+    fn sent(&mut self, bytes: usize, limit: Duration, owed: usize) {
+        if bytes == 0 {
+            return;
+        }
+        self.owed = self.owed.saturating_sub(bytes);
+        if self.owed == 0 {
+            *self = WriteTimer::new(limit, owed);
+        }
     }
 }
 
