@@ -2,7 +2,7 @@
 //!
 //! Every listener has `listeners_per_fd` tasks that accept; every connection is one task, which
 //! must stay small because there are many of them and most are idle: it holds a pointer to what
-//! connections share ([`Shared`]), the boxed stream and the shutdown watch. Filter, pre-TLS
+//! connections share (`Shared`), the boxed stream and the shutdown watch. Filter, pre-TLS
 //! callback and TLS handshake run in a future of their own that is freed when they are done.
 
 use std::convert::Infallible;

@@ -1,7 +1,7 @@
 //! A connection: a TCP, Unix or virtual socket with what a request needs to know about it.
 //!
 //! Idle connections are many, so the structure is small and owns no buffer while nothing is
-//! buffered. Reads of [`SMALL_READ`] bytes or more and vectored or large writes go straight to the
+//! buffered. Reads of `SMALL_READ` bytes or more and vectored or large writes go straight to the
 //! socket: one system call, no copy. `raw` has the three kinds of socket, `timing` the clocks.
 
 mod raw;
