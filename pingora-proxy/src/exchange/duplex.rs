@@ -28,6 +28,11 @@ use crate::{ProxyHttp, Session};
 /// How long an upstream that takes no more of a request has to answer it all the same.
 const ANSWER_AFTER_REFUSAL: Duration = Duration::from_secs(10);
 
+/// Pieces of a request passed on in a row before the response gets its turn.
+///
+/// A client that always has more for a server that always takes it must not hide the answer.
+const MAX_REQUEST_RUN: u8 = 16;
+
 /// One request on its way to one upstream.
 pub(crate) struct Exchange<'a, SV: ProxyHttp, L> {
     pub(super) proxy: &'a SV,
@@ -37,7 +42,10 @@ pub(crate) struct Exchange<'a, SV: ProxyHttp, L> {
     pub(super) progress: Progress,
     /// Body bytes an earlier try has read already.
     replay: Option<Bytes>,
-    /// Why the upstream takes no more of the request, and until when it may answer.
+    /// Pieces of the request since the response was asked for last.
+    request_run: u8,
+    /// Why the upstream takes no more of the request, and until when the next piece of its answer
+    /// may come.
     refused: Option<Box<(BError, Deadline)>>,
     /// A filter asked for a pause before the next piece of the response.
     pub(super) pause: Option<Box<Deadline>>,
@@ -77,6 +85,7 @@ where
             leg,
             progress: Progress::new(),
             replay,
+            request_run: 0,
             refused: None,
             pause: None,
         }
@@ -125,7 +134,12 @@ where
             match poll_fn(|cx| self.poll_event(cx)).await {
                 Event::Request(piece) => self.on_request(piece?).await?,
                 Event::SendFailed(e) => self.on_send_failed(e)?,
-                Event::Response(task) => self.on_response(task?).await?,
+                Event::Response(task) => {
+                    if let Some(refused) = &mut self.refused {
+                        refused.1.reset(ANSWER_AFTER_REFUSAL);
+                    }
+                    self.on_response(task?).await?;
+                }
                 Event::Gone(e) => return Err(e),
                 Event::Done => return Ok(()),
             }
@@ -147,10 +161,12 @@ where
     /// Cancel-safe: nothing is taken from either side unless it is returned.
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         loop {
-            if self.progress.wants_request()
+            if self.request_run < MAX_REQUEST_RUN
+                && self.progress.wants_request()
                 && self.leg.has_room()
                 && let Poll::Ready(piece) = self.poll_request(cx)
             {
+                self.request_run += 1;
                 return Poll::Ready(Event::Request(piece));
             }
             if self.progress.can_send() {
@@ -162,6 +178,7 @@ where
                     continue;
                 }
             }
+            let request_waits = std::mem::take(&mut self.request_run) == MAX_REQUEST_RUN;
             let full = self.downstream().wants_flush();
             if self.progress.wants_response()
                 && !full
@@ -178,8 +195,13 @@ where
                 Poll::Ready(Ok(())) if full => continue,
                 _ => (),
             }
-            if let Some(refused) = &mut self.refused
+            if request_waits {
+                // It was not asked this time: without that nothing would wake us for it.
+                continue;
+            }
+            if !full
                 && self.progress.wants_response()
+                && let Some(refused) = &mut self.refused
                 && refused.1.poll_elapsed(cx).is_ready()
                 && let Some(refused) = self.refused.take()
             {

@@ -51,7 +51,7 @@ where
     }
 
     async fn on_head(&mut self, mut head: Box<ResponseHeader>, end: bool) -> Result<()> {
-        let upgraded = head.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let upgraded = self.leg.is_tunnel();
         if head.status().is_informational() && !upgraded {
             return self.queue(HttpTask::Header(head, false));
         }
@@ -77,13 +77,14 @@ where
         }
         self.session.respect_shutdown();
         self.queue(HttpTask::Header(head, false))?;
-        if upgraded {
+        if upgraded && self.is_tunnel() {
             self.progress.upgraded();
             self.leg.upgrade();
             return Ok(());
         }
         self.progress.head_passed();
-        if end {
+        // A filter may have made a refusal out of what would have been a tunnel.
+        if end || upgraded {
             self.on_body(None, true).await
         } else {
             Ok(())
@@ -155,7 +156,9 @@ where
                 .response_body_filter(data, end)?;
         }
         if first.is_some() || second.is_some() {
-            let pause: Duration = first.unwrap_or_default() + second.unwrap_or_default();
+            let pause: Duration = first
+                .unwrap_or_default()
+                .saturating_add(second.unwrap_or_default());
             self.pause = (!pause.is_zero()).then(|| Box::new(Deadline::new(pause)));
         }
         Ok(())

@@ -71,6 +71,10 @@ impl Leg for H1Leg<'_> {
         self.session.abandon_request();
     }
 
+    fn is_tunnel(&self) -> bool {
+        self.session.was_upgraded()
+    }
+
     fn upgrade(&mut self) {
         self.session.maybe_upgrade_body_writer();
     }

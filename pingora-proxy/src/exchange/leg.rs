@@ -36,7 +36,10 @@ pub(crate) trait Leg: Send {
     /// Drops what is left of the request: the server does not want it.
     fn abandon(&mut self);
 
-    /// Turns the request into a tunnel after a 101.
+    /// Returns whether the head read last made the connection a tunnel.
+    fn is_tunnel(&self) -> bool;
+
+    /// Turns the request into a tunnel as well.
     fn upgrade(&mut self);
 
     /// Makes a response head fit for any downstream.

@@ -18,5 +18,8 @@ mod h1;
 mod leg;
 mod state;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use self::duplex::Exchange;
 pub(crate) use self::h1::H1Leg;

@@ -3,7 +3,7 @@
 //! ```text
 //! request:   Streaming ──last piece──> Sent          Streaming ──upstream refuses──> Abandoned
 //! response:  Head ──final head──> Body ──last piece──> Ended
-//! a 101:     request and response go back to streaming, as a tunnel
+//! a tunnel:  request and response go back to streaming (a 101, or a 2xx to CONNECT)
 //! ```
 
 /// The state of an exchange.
@@ -59,7 +59,7 @@ impl Progress {
         self.response = Response::Body;
     }
 
-    /// A 101 was passed on: bytes flow both ways until one side ends.
+    /// The head that makes a tunnel was passed on: bytes flow both ways until one side ends.
     pub(super) fn upgraded(&mut self) {
         *self = Progress {
             request: Request::Streaming,
