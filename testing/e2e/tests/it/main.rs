@@ -5,6 +5,7 @@
 mod apps;
 mod bodies;
 mod clients;
+mod connect;
 mod dns;
 mod graceful;
 mod keepalive;
