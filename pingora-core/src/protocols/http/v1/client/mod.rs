@@ -24,7 +24,7 @@ use pingora_timeout::fast_timeout::Deadline;
 use super::body::{BodyDecoder, BodyEncoder};
 use super::common::is_upgrade_req;
 use super::framing::{BodyLength, parse_length};
-use super::server::digest_of;
+use super::server::{digest_of, end_stream};
 use super::wire::{OUTPUT_HIGH_WATER, Wire};
 use crate::protocols::http::HttpLimits;
 use crate::protocols::l4::socket::SocketAddr;
@@ -347,7 +347,7 @@ impl HttpSession {
     /// Closes the connection; errors are ignored.
     pub async fn shutdown(&mut self) {
         self.state.broken = true;
-        self.state.wire.stream.shutdown().await;
+        end_stream(&mut self.state.wire.stream).await;
     }
 
     /// Gives up keep-alive when the server does not offer it; harmless to call again.
@@ -378,7 +378,7 @@ impl HttpSession {
         if clean {
             return Some(self.state.wire.stream);
         }
-        self.state.wire.stream.shutdown().await;
+        end_stream(&mut self.state.wire.stream).await;
         None
     }
 

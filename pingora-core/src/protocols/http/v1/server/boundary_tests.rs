@@ -175,6 +175,7 @@ struct Gathering {
     far: DuplexStream,
     gathered: Vec<u8>,
     flushes: usize,
+    stuck: bool,
 }
 
 impl AsyncRead for Gathering {
@@ -222,6 +223,9 @@ impl AsyncWrite for Gathering {
 #[async_trait]
 impl Shutdown for Gathering {
     async fn shutdown(&mut self) {
+        if self.stuck {
+            std::future::pending::<()>().await;
+        }
         let _ = AsyncWriteExt::shutdown(self).await;
     }
 }
@@ -266,6 +270,7 @@ async fn a_flush_waits_for_the_stream() {
         far,
         gathered: Vec::new(),
         flushes: 0,
+        stuck: false,
     };
     let mut session = ServerSession::new_http1(Box::new(stream));
     assert!(session.read_request().await.unwrap());
@@ -275,4 +280,29 @@ async fn a_flush_waits_for_the_stream() {
     let mut first = [0; 12];
     client.read_exact(&mut first).await.unwrap();
     assert_eq!(&first, b"HTTP/1.1 404");
+}
+
+/// Nothing a peer does, or does not do, may hold a connection for good.
+#[tokio::test]
+async fn waits_have_limits_by_default() {
+    let (session, _client) = asked("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let minute = Some(Duration::from_secs(60));
+    assert_eq!(session.get_read_timeout(), minute);
+    assert_eq!(session.get_write_timeout(), minute);
+    assert_eq!(session.get_total_drain_timeout(), minute);
+}
+
+/// A stream whose end waits for the peer, as that of TLS does.
+#[tokio::test]
+async fn a_stream_that_does_not_end_is_left() {
+    let (far, client) = tokio::io::duplex(1);
+    let stream = Gathering {
+        far,
+        gathered: Vec::new(),
+        flushes: 0,
+        stuck: true,
+    };
+    let mut session = HttpSession::new(Box::new(stream));
+    session.shutdown().await;
+    drop(client);
 }

@@ -104,10 +104,10 @@ impl HttpSession {
     /// A socket closed with unread input answers with a reset, which can overtake the response
     /// (RFC 9112 section 9.6): send our end, then read for a moment what the client still sends.
     async fn close(&mut self) {
-        self.state.wire.stream.shutdown().await;
+        end_stream(&mut self.state.wire.stream).await;
+        // A client in a tunnel may be sending at any time.
         if self.state.wire.input.eof
-            || self.state.upgraded
-            || (!self.state.broken && self.state.body.is_done())
+            || (!self.state.broken && !self.state.upgraded && self.state.body.is_done())
         {
             return;
         }
@@ -118,6 +118,11 @@ impl HttpSession {
 /// How long and how much a closed connection is read before its descriptor is given back.
 const LINGER_TIME: std::time::Duration = std::time::Duration::from_secs(2);
 const LINGER_BYTES: usize = 256 * 1024;
+
+/// Ends our side; a peer that takes nothing cannot hold up what a stream wants to say at its end.
+pub(in crate::protocols::http::v1) async fn end_stream(stream: &mut crate::protocols::Stream) {
+    let _ = pingora_timeout::timeout(LINGER_TIME, stream.shutdown()).await;
+}
 
 async fn linger(wire: &mut super::super::wire::Wire) {
     let read_rest = async {

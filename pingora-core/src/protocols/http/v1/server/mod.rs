@@ -27,10 +27,18 @@ use crate::protocols::http::body_buffer::FixedBuffer;
 use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::{Digest, Stream};
 
+pub(in crate::protocols::http::v1) use self::keepalive::end_stream;
+
 pub use super::super::server::ReusableHttpStream;
 
 /// How long a client may take to send its request, or the next piece of its body.
 const DEFAULT_READ_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a client may take nothing of a response that waits for it.
+const DEFAULT_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long reading the rest of an answered request may take.
+const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Bytes of a request body kept for another try at an upstream.
 const RETRY_BUFFER_SIZE: usize = 64 * 1024;
@@ -104,7 +112,7 @@ struct Options {
 impl HttpSession {
     /// Returns a session that has read nothing yet.
     ///
-    /// Read timeout 60 s, no write timeout, keep-alive off, see the setters.
+    /// Read, write and drain timeouts 60 s, keep-alive off, see the setters.
     pub fn new(underlying_stream: Stream) -> Self {
         let state = State {
             wire: Wire::new(underlying_stream),
@@ -132,8 +140,8 @@ impl HttpSession {
             read_timer: Deadline::new(DEFAULT_READ_TIMEOUT),
             read_timeout: Some(DEFAULT_READ_TIMEOUT),
             write_timer: None,
-            write_timeout: None,
-            total_drain_timeout: None,
+            write_timeout: Some(DEFAULT_WRITE_TIMEOUT),
+            total_drain_timeout: Some(DEFAULT_DRAIN_TIMEOUT),
             min_send_rate: None,
             user_context: None,
             digest: OnceCell::new(),
@@ -253,7 +261,9 @@ impl HttpSession {
         self.state.read_timeout
     }
 
-    /// Sets how long the client may take no bytes while some are waiting; `None`: without limit.
+    /// Sets how long the client may take no bytes while some are waiting.
+    ///
+    /// The default is 60 s; `None` waits without limit.
     pub fn set_write_timeout(&mut self, timeout: Option<Duration>) {
         self.state.write_timeout = timeout;
     }
@@ -263,7 +273,9 @@ impl HttpSession {
         self.state.write_timeout
     }
 
-    /// Sets how long reading the rest of a request body may take in all; `None`: without limit.
+    /// Sets how long reading the rest of a request body may take in all.
+    ///
+    /// The default is 60 s; `None` waits without limit.
     pub fn set_total_drain_timeout(&mut self, timeout: Option<Duration>) {
         self.state.total_drain_timeout = timeout;
     }
@@ -396,7 +408,7 @@ impl HttpSession {
     /// Closes the connection; errors are ignored.
     pub async fn shutdown(&mut self) {
         self.state.broken = true;
-        self.state.wire.stream.shutdown().await;
+        end_stream(&mut self.state.wire.stream).await;
     }
 
     fn expects_continue(&self) -> bool {

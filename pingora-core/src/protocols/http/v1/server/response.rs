@@ -153,7 +153,9 @@ impl HttpSession {
         let before = self.state.wire.output.len();
         match self.state.wire.poll_flush(cx) {
             Poll::Ready(Ok(())) => {
-                self.state.write_timer = None;
+                if let Some(timer) = &mut self.state.write_timer {
+                    timer.running = false;
+                }
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(e)) => {
@@ -234,10 +236,7 @@ impl HttpSession {
             Some(_) => left,
             None => 0,
         };
-        let timer = match &mut self.state.write_timer {
-            Some(timer) => timer.as_mut(),
-            none => none.insert(Box::new(WriteTimer::new(limit, owed))),
-        };
+        let timer = self.state.write_timer.get_or_insert_default();
         timer.sent(before - left, limit, owed);
         match timer.deadline.poll_elapsed(cx) {
             Poll::Pending => Poll::Pending,
@@ -447,24 +446,28 @@ pub(super) struct WriteTimer {
     deadline: Deadline,
     /// Bytes that must be taken before the deadline moves; 0: any.
     owed: usize,
+    /// Something waits to be taken.
+    running: bool,
+}
+
+impl Default for WriteTimer {
+    fn default() -> Self {
+        WriteTimer {
+            deadline: Deadline::new(Duration::ZERO),
+            owed: 0,
+            running: false,
+        }
+    }
 }
 
 impl WriteTimer {
-    fn new(limit: Duration, owed: usize) -> Self {
-        WriteTimer {
-            deadline: Deadline::new(limit),
-            owed,
-        }
-    }
-
     /// The client took so many bytes: once they are all that was owed, the time starts anew.
     fn sent(&mut self, bytes: usize, limit: Duration, owed: usize) {
-        if bytes == 0 {
-            return;
-        }
         self.owed = self.owed.saturating_sub(bytes);
-        if self.owed == 0 {
-            *self = WriteTimer::new(limit, owed);
+        if !self.running || (bytes > 0 && self.owed == 0) {
+            self.deadline.reset(limit);
+            self.owed = owed;
+            self.running = true;
         }
     }
 }
