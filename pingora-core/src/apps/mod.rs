@@ -32,11 +32,7 @@ pub trait ServerApp {
     ) -> Option<Stream>;
 
     /// Runs once after the last connection, when the service stops.
-    async fn cleanup(&self)
-    where
-        Self: Sync,
-    {
-    }
+    async fn cleanup(&self) {}
 }
 
 /// How an HTTP server treats its clients.
@@ -192,11 +188,7 @@ pub trait HttpServerApp {
     }
 
     /// Runs once after the last request, when the service stops.
-    async fn http_cleanup(&self)
-    where
-        Self: Sync,
-    {
-    }
+    async fn http_cleanup(&self) {}
 
     /// Serves a connection in a protocol of the application's own, when the options force it.
     #[doc(hidden)]
