@@ -118,8 +118,7 @@ where
     async fn on_trailers(&mut self, mut trailers: Box<HeaderMap>) -> Result<()> {
         // The body ends before its trailers: what filters held back goes out first.
         let mut last = None;
-        self.filter_body(&mut last, true)?;
-        self.queue_some(last)?;
+        self.hooks_on_body(&mut last, true)?;
         self.proxy
             .upstream_response_trailer_filter(self.session, &mut trailers, self.ctx)?;
         let mut data = self
@@ -127,34 +126,41 @@ where
             .response_trailer_filter(self.session, &mut trailers, self.ctx)
             .await?;
         let mut trailers = Some(trailers);
+        let mut rest = None;
         if !self.session.downstream_modules_ctx.is_empty() {
-            self.session
-                .downstream_modules_ctx
-                .response_body_filter(&mut data, false)?;
-            self.queue_some(data)?;
-            data = self
-                .session
-                .downstream_modules_ctx
-                .response_trailer_filter(&mut trailers)?;
+            let modules = &mut self.session.downstream_modules_ctx;
+            // To them the body ends once, with what a hook made of the trailers.
+            modules.response_body_filter(&mut last, data.is_none())?;
+            if data.is_some() {
+                modules.response_body_filter(&mut data, true)?;
+            }
+            rest = modules.response_trailer_filter(&mut trailers)?;
         }
+        self.queue_some(last)?;
         self.queue_some(data)?;
+        self.queue_some(rest)?;
         self.queue(HttpTask::Trailer(trailers))?;
         self.progress.response_ended();
         Ok(())
     }
 
     fn filter_body(&mut self, data: &mut Option<Bytes>, end: bool) -> Result<()> {
+        self.hooks_on_body(data, end)?;
+        if !self.session.downstream_modules_ctx.is_empty() && !self.is_tunnel() {
+            self.session
+                .downstream_modules_ctx
+                .response_body_filter(data, end)?;
+        }
+        Ok(())
+    }
+
+    fn hooks_on_body(&mut self, data: &mut Option<Bytes>, end: bool) -> Result<()> {
         let first = self
             .proxy
             .upstream_response_body_filter(self.session, data, end, self.ctx)?;
         let second = self
             .proxy
             .response_body_filter(self.session, data, end, self.ctx)?;
-        if !self.session.downstream_modules_ctx.is_empty() && !self.is_tunnel() {
-            self.session
-                .downstream_modules_ctx
-                .response_body_filter(data, end)?;
-        }
         if first.is_some() || second.is_some() {
             let pause: Duration = first
                 .unwrap_or_default()

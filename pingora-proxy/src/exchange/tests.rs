@@ -3,8 +3,13 @@
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use std::any::Any;
+use std::sync::{Arc, Mutex};
+
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::HeaderMap;
+use pingora_core::modules::http::{HttpModule, HttpModuleBuilder, HttpModules, Module};
 use pingora_core::protocols::http::HttpTask;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::Result;
@@ -83,6 +88,8 @@ impl Leg for &mut Eager {
 /// What the filters of a test do.
 #[derive(Default)]
 struct Filters {
+    /// The body a filter makes of trailers.
+    trailing: Option<&'static str>,
     status: Option<u16>,
     pause: Option<Duration>,
 }
@@ -107,6 +114,15 @@ impl ProxyHttp for Filters {
             Some(status) => head.set_status(status),
             None => Ok(()),
         }
+    }
+
+    async fn response_trailer_filter(
+        &self,
+        _: &mut Session,
+        _: &mut HeaderMap,
+        _: &mut (),
+    ) -> Result<Option<Bytes>> {
+        Ok(self.trailing.map(Bytes::from))
     }
 
     fn upstream_response_body_filter(
@@ -231,4 +247,66 @@ async fn a_filter_refuses_an_upgrade() {
         seen.starts_with("HTTP/1.1 403 ") && !seen.contains("secret"),
         "{seen}"
     );
+}
+
+/// Notes the pieces of a response body it sees.
+#[derive(Clone, Default)]
+struct Witness(Arc<Mutex<Vec<(String, bool)>>>);
+
+#[async_trait]
+impl HttpModule for Witness {
+    fn response_body_filter(&mut self, body: &mut Option<Bytes>, end: bool) -> Result<()> {
+        let text = body.as_deref().unwrap_or_default().to_vec();
+        let seen = (String::from_utf8(text).unwrap(), end);
+        self.0.lock().unwrap().push(seen);
+        Ok(())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+impl HttpModuleBuilder for Witness {
+    fn init(&self) -> Module {
+        Box::new(self.clone())
+    }
+}
+
+/// To a module a body ends once, trailers or not.
+#[tokio::test]
+async fn a_body_ends_once() {
+    for (trailing, expected) in [
+        (None, vec![("x", false), ("", true)]),
+        (Some("y"), vec![("x", false), ("", false), ("y", true)]),
+    ] {
+        let (near, mut client) = tokio::io::duplex(64 * 1024);
+        let witness = Witness::default();
+        let mut modules = HttpModules::new();
+        modules.add_module(Box::new(witness.clone()));
+        let mut session = Session::new_h1_with_modules(Box::new(near), &modules);
+        client
+            .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await
+            .unwrap();
+        assert!(session.read_request().await.unwrap());
+        let data = HttpTask::Body(Some(Bytes::from_static(b"x")), false);
+        let trailers = HttpTask::Trailer(Some(Box::default()));
+        let mut leg = Eager::new(vec![head(200, false), data, trailers]);
+        let filters = Filters {
+            trailing,
+            ..Filters::default()
+        };
+        Exchange::new(&filters, &mut session, &mut (), &mut leg)
+            .run(&peer())
+            .await
+            .unwrap();
+        let seen = witness.0.lock().unwrap().clone();
+        let seen: Vec<_> = seen.iter().map(|(text, end)| (&text[..], *end)).collect();
+        assert_eq!(seen, expected);
+    }
 }
