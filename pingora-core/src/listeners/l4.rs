@@ -35,6 +35,8 @@ const DEFAULT_SOCKET_MODE: u32 = 0o666;
 pub(super) struct BoundSocket {
     listener: Listener,
     options: TcpSocketOptions,
+    /// Where the socket is entered for the next process.
+    fds: Option<ListenFds>,
 }
 
 impl BoundSocket {
@@ -63,6 +65,19 @@ impl BoundSocket {
             apply_connection_options(stream.as_raw_fd(), &self.options)?;
         }
         Ok(stream)
+    }
+
+    /// Keeps new connections from the backlog, as the socket is about to be closed: the system
+    /// would reset them although their clients were told that they are connected. Those that are
+    /// in it can still be accepted. Does nothing to a socket another process listens on as well.
+    pub(super) fn stop_arrivals(&self) {
+        let shared = |fds: &ListenFds| fds.lock().is_handed_over();
+        if self.is_unix() || self.fds.as_ref().is_some_and(shared) {
+            return;
+        }
+        if let Err(e) = sys::drop_arriving(self.listener.as_raw_fd()) {
+            log::debug!("connections may still arrive on {}: {e}", self.address());
+        }
     }
 }
 
@@ -140,6 +155,7 @@ impl Plan {
             return Ok(BoundSocket {
                 listener,
                 options: TcpSocketOptions::default(),
+                fds: self.fds.clone(),
             });
         };
         let options = options.clone().unwrap_or_default();
@@ -150,7 +166,11 @@ impl Plan {
             apply_connection_options(socket.as_raw_fd(), &options)?;
         }
         let listener = Listener::Tcp(tokio::net::TcpListener::from_std(socket.into())?);
-        Ok(BoundSocket { listener, options })
+        Ok(BoundSocket {
+            listener,
+            options,
+            fds: self.fds.clone(),
+        })
     }
 }
 

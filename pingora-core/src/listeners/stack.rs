@@ -70,6 +70,11 @@ impl TransportStack {
         stream.set_buffers(&self.buffers);
         Ok(Box::new(stream))
     }
+
+    /// Keeps new connections from the backlog, where the system can; see [`BoundSocket`].
+    pub(crate) fn stop_arrivals(&self) {
+        self.socket.stop_arrivals();
+    }
 }
 
 /// What is done to a connection between accepting it and giving it to the application.

@@ -98,6 +98,7 @@ impl Inheritance {
             let context = format!("cannot hand the listening sockets over at {path}");
             Error::because(ErrorType::SocketError, context, e)
         })?;
+        self.fds.lock().mark_handed_over();
         info!("listening sockets are handed over count={sent} path={path}");
         Ok(())
     }

@@ -355,6 +355,7 @@ async fn accept_backlog<A: ServerApp + Send + Sync + 'static>(
     shared: &Arc<Shared<A>>,
     shutdown: &ShutdownWatch,
 ) {
+    stack.stop_arrivals();
     let mut looked_again = false;
     for _ in 0..MAX_LAST_CONNECTIONS {
         let home = current_handle();

@@ -37,6 +37,11 @@ pub(crate) fn set_fastopen_backlog(_fd: RawFd, _backlog: usize) -> io::Result<()
     unsupported()
 }
 
+/// Refuses: there is nothing of the kind here.
+pub(crate) fn drop_arriving(_fd: RawFd) -> io::Result<()> {
+    unsupported()
+}
+
 /// Does nothing: [`TcpKeepalive`] has no user timeout here.
 pub(crate) fn set_user_timeout(_socket: &Socket, _keepalive: &TcpKeepalive) -> io::Result<()> {
     Ok(())

@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, SystemTime};
 
 use libc::{c_int, c_void, socklen_t};
-use socket2::Socket;
+use socket2::{SockFilter, Socket};
 use tokio::io::ReadBuf;
 
 use super::{borrow, is_ipv6};
@@ -110,6 +110,14 @@ pub(crate) fn set_fastopen_backlog(fd: RawFd, backlog: usize) -> io::Result<()> 
         libc::TCP_FASTOPEN,
         backlog,
     )
+}
+
+/// Has the kernel drop the packets of connections that are not in the backlog of a listening
+/// socket yet; their clients try again, and find what listens there then.
+pub(crate) fn drop_arriving(fd: RawFd) -> io::Result<()> {
+    // One instruction: return 0, the number of bytes of a packet to keep.
+    let keep_nothing = SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0);
+    borrow(fd)?.attach_filter(&[keep_nothing])
 }
 
 /// Gives up on a connection whose data stays unacknowledged that long (RFC 5482).

@@ -10,6 +10,7 @@
 //! | buffer sizes, keepalive, nodelay | every Unix has them |
 //! | DSCP, TCP Fast Open, original destination, cookie, TCP_INFO, receive timestamps | `Unsupported` |
 //! | user timeout, late port choice | ignored |
+//! | keeping connections from the backlog at shutdown | `Unsupported`: a few may be reset |
 
 mod unix;
 pub(crate) use self::unix::*;

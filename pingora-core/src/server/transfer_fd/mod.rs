@@ -10,6 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
 use std::io;
 use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::NixPath;
 use nix::errno::Errno;
@@ -33,6 +34,8 @@ pub(super) mod sock;
 /// ```
 pub struct Fds {
     map: HashMap<String, Vec<Socket>>,
+    /// Another process listens on these sockets as well.
+    handed_over: AtomicBool,
 }
 
 struct Socket {
@@ -53,6 +56,7 @@ impl Fds {
     pub fn new() -> Self {
         Fds {
             map: HashMap::new(),
+            handed_over: AtomicBool::new(false),
         }
     }
 
@@ -115,7 +119,20 @@ impl Fds {
     where
         P: ?Sized + NixPath + Display,
     {
-        sock::send(self, &path.to_string(), DEFAULT_ATTEMPTS).map_err(errno)
+        let sent = sock::send(self, &path.to_string(), DEFAULT_ATTEMPTS).map_err(errno)?;
+        self.mark_handed_over();
+        Ok(sent)
+    }
+
+    /// Notes that another process listens on these sockets from now on.
+    pub(crate) fn mark_handed_over(&self) {
+        // Relaxed: read under the lock of the table, or much later.
+        self.handed_over.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether another process listens on these sockets as well.
+    pub(crate) fn is_handed_over(&self) -> bool {
+        self.handed_over.load(Ordering::Relaxed)
     }
 
     /// Takes an inherited socket that listens on `bind` and that no other listener has taken.

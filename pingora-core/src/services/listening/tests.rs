@@ -1,10 +1,12 @@
 //! Tests of a service over real sockets on ports the system chose.
 
 use std::io::{Read as _, Write as _};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -14,6 +16,8 @@ use crate::services::Service as _;
 #[derive(Default)]
 struct Next {
     cleaned: AtomicBool,
+    /// Told of every answer.
+    served: Notify,
 }
 
 #[async_trait]
@@ -26,6 +30,7 @@ impl ServerApp for Next {
         let byte = stream.read_u8().await.ok()?;
         stream.write_u8(byte + 1).await.ok()?;
         stream.flush().await.ok()?;
+        self.served.notify_one();
         (byte == b'a').then_some(stream)
     }
 
@@ -110,6 +115,42 @@ async fn shutdown_serves_the_connections_in_the_backlog() {
         client.read_exact(&mut answer).unwrap();
         assert_eq!(answer, *b"y");
     }
+}
+
+/// Whoever was told that it is connected is served, however close to the end it came.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shutdown_resets_no_connection_that_arrives_meanwhile() {
+    // One run hits the instant between the last look at the backlog and the close in one of a
+    // few dozen.
+    for _ in 0..20 {
+        let running = run(service()).await;
+        let address = running.address.parse().unwrap();
+        let clients: Vec<_> = (0..3)
+            .map(|_| std::thread::spawn(move || connect_until_refused(address)))
+            .collect();
+        running.app.served.notified().await;
+        running.shutdown.send_replace(true);
+        running.task.await.unwrap();
+        for client in clients {
+            client.join().unwrap().unwrap();
+        }
+    }
+}
+
+/// Connects and exchanges a byte again and again. An error is one after a connect that succeeded.
+fn connect_until_refused(address: SocketAddr) -> io::Result<()> {
+    let patience = Duration::from_millis(50);
+    while let Ok(mut client) = std::net::TcpStream::connect_timeout(&address, patience) {
+        if client.local_addr()? == address {
+            // The system gave this client the port that was just freed: it talks to itself.
+            break;
+        }
+        let mut answer = [0];
+        client.write_all(b"x")?;
+        client.read_exact(&mut answer)?;
+        assert_eq!(answer, *b"y");
+    }
+    Ok(())
 }
 
 #[tokio::test]
