@@ -13,6 +13,7 @@ usage: bench TASK [OPTIONS]
 
 tasks:
   h1               HTTP/1: this proxy beside Pingora, hyper, nginx and HAProxy
+  crates           the crates people take alone, each beside the best of its kind
   build [FOLDER]   what compiling the load balancer example costs, of the checkout in FOLDER
   origin ADDR      the origin alone, until killed
 
@@ -25,7 +26,12 @@ options of h1:
   --ours PROGRAM    measure this instead of building minimal_proxy: before and after a change
   --write           put the tables into docs/benchmarks.md also if the run was a partial one
 
-A whole run of h1 or build replaces its part of docs/benchmarks.md.
+options of crates:
+  --quick           a few seconds per crate
+  --only A,B        these crates only: header_serde, ketama, limits, lru, memory_cache, pool, timeout, tinyufo
+  --write           put the tables into docs/benchmarks.md also if the run was a partial one
+
+A whole run of h1, crates or build replaces its part of docs/benchmarks.md.
 ";
 
 /// The options of `h1`.

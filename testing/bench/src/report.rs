@@ -82,7 +82,8 @@ fn replace_section(page: &str, section: &str, text: &str) -> Option<String> {
     Some(format!("{before}{start}\n{}\n\n{end}{after}", text.trim()))
 }
 
-fn grouped(value: f64, digits: usize) -> String {
+/// Returns the number with its thousands grouped.
+pub fn grouped(value: f64, digits: usize) -> String {
     let plain = format!("{:.digits$}", value.abs());
     let (whole, rest) = plain.split_at(plain.find('.').unwrap_or(plain.len()));
     let mut text = String::new();
