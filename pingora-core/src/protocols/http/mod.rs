@@ -13,6 +13,7 @@ pub mod date;
 pub mod error_resp;
 mod limits;
 pub mod server;
+pub mod subrequest;
 mod task;
 pub mod v1;
 

@@ -1,0 +1,592 @@
+//! [`HttpSession`]: the server side of a subrequest.
+//!
+//! It has the methods of the other downstream sessions; what they write goes to the main session
+//! as [`HttpTask`]s instead of bytes. `body.rs` receives, `pipe.rs` sends.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::AsHeaderName;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use log::{debug, warn};
+use pingora_error::{
+    BError, Error,
+    ErrorType::{ReadError, ReadTimedout, WriteError, WriteTimedout},
+    Result,
+};
+use pingora_http::fields::KnownName;
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_timeout::fast_timeout::Deadline;
+use pingora_timeout::timeout;
+use tokio::sync::{mpsc, oneshot};
+
+use super::body::RequestBody;
+pub use super::handle::SubrequestHandle;
+use super::pipe::ResponsePipe;
+use crate::protocols::Digest;
+use crate::protocols::http::authority::validate_request_authority;
+use crate::protocols::http::body_buffer::FixedBuffer;
+use crate::protocols::http::server::Session;
+use crate::protocols::http::v1::common::{is_upgrade_req, is_upgrade_resp};
+use crate::protocols::http::{HttpLimits, HttpTask};
+use crate::protocols::l4::socket::SocketAddr;
+
+/// How many pieces wait in each direction between the two sessions.
+const PIECES_ON_THE_WAY: usize = 4;
+
+/// How many bytes of a response may be queued before they should be sent.
+const HIGH_WATER: usize = 64 * 1024;
+
+/// How many bytes of a request body are kept for another try.
+const MAX_RETRY_BYTES: usize = 64 * 1024;
+
+/// A request one session of this process makes on behalf of another.
+///
+/// ```
+/// # tokio_test::block_on(async {
+/// use pingora_core::protocols::http::subrequest::server::HttpSession;
+/// use pingora_core::protocols::http::{HttpTask, ServerSession};
+/// use pingora_http::ResponseHeader;
+/// use tokio::io::AsyncWriteExt;
+///
+/// let (mut client, server) = tokio::io::duplex(1024);
+/// client.write_all(b"GET /a HTTP/1.1\r\nHost: example.com\r\n\r\n").await.unwrap();
+/// let mut main = ServerSession::new_http1(Box::new(server));
+/// main.read_request().await.unwrap();
+///
+/// let (mut subrequest, mut handle) = HttpSession::new_from_session(&main);
+/// assert_eq!(subrequest.req_header().uri.path(), "/a");
+/// let head = Box::new(ResponseHeader::build(204, None).unwrap());
+/// subrequest.write_response_header(head).await.unwrap();
+/// assert!(matches!(handle.rx.recv().await, Some(HttpTask::Header(..))));
+/// # })
+/// ```
+pub struct HttpSession {
+    req: Box<RequestHeader>,
+    resp: Option<Box<ResponseHeader>>,
+    body: RequestBody,
+    pipe: ResponsePipe,
+    /// The response was ended, or broke off.
+    ended: bool,
+    upgraded: bool,
+    sent: usize,
+    failure: Option<oneshot::Sender<BError>>,
+    retry: Option<FixedBuffer>,
+    digest: Option<Box<Digest>>,
+    proxy_tasks: bool,
+    read_timeout: Option<Duration>,
+    write_timeout: Option<Duration>,
+    total_drain_timeout: Option<Duration>,
+    read_timer: Option<Deadline>,
+    write_timer: Option<Deadline>,
+}
+
+impl HttpSession {
+    /// Returns a session with a copy of the request of `session`, and what its maker holds of it.
+    ///
+    /// It announces the same body; [`clear_request_body_headers`](Self::clear_request_body_headers)
+    /// makes it one without.
+    pub fn new_from_session(session: &Session) -> (Self, SubrequestHandle) {
+        let req = Box::new(session.req_header().clone());
+        let (to_body, from_main) = mpsc::channel(PIECES_ON_THE_WAY);
+        let (to_main, from_pipe) = mpsc::channel(PIECES_ON_THE_WAY);
+        let (wanted, subreq_wants_body) = oneshot::channel();
+        let (failure, subreq_proxy_error) = oneshot::channel();
+        let subrequest = HttpSession {
+            body: RequestBody::new(&req, from_main, wanted),
+            pipe: ResponsePipe::new(to_main),
+            req,
+            resp: None,
+            ended: false,
+            upgraded: false,
+            sent: 0,
+            failure: Some(failure),
+            retry: None,
+            digest: session.digest().cloned().map(Box::new),
+            proxy_tasks: false,
+            read_timeout: None,
+            write_timeout: None,
+            total_drain_timeout: None,
+            read_timer: None,
+            write_timer: None,
+        };
+        let handle = SubrequestHandle {
+            tx: to_body,
+            rx: from_pipe,
+            subreq_wants_body,
+            subreq_proxy_error,
+        };
+        (subrequest, handle)
+    }
+
+    /// Returns the length of the request head, which was there from the start.
+    pub async fn read_request(&mut self) -> Result<Option<usize>> {
+        Ok(Some(self.get_headers_raw_bytes().len()))
+    }
+
+    /// Checks the request.
+    ///
+    /// # Errors
+    /// `InvalidHTTPHeader` when target and `Host` name different hosts.
+    pub fn validate_request(&self) -> Result<()> {
+        validate_request_authority(&self.req)
+    }
+
+    /// Removes the fields that announce a body; there is none then.
+    pub fn clear_request_body_headers(&mut self) {
+        for name in [
+            KnownName::ContentLength,
+            KnownName::TransferEncoding,
+            KnownName::Expect,
+        ] {
+            self.req.remove_known(name);
+        }
+        for name in ["content-type", "content-encoding"] {
+            self.req.remove_header(name);
+        }
+        self.body.clear();
+    }
+
+    /// Reads the next piece of the request body; `None` at its end. Cancel-safe.
+    pub async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
+        poll_fn(|cx| self.poll_read_body(cx)).await
+    }
+
+    /// Polls for the next piece of the request body; `Ready(None)` at its end.
+    #[doc(hidden)]
+    pub fn poll_read_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        match self.body.poll_next(cx) {
+            Poll::Ready(Ok(Some(data))) => {
+                self.read_timer = None;
+                if let Some(retry) = &mut self.retry {
+                    retry.write_to_buffer(&data);
+                }
+                Poll::Ready(Ok(Some(data)))
+            }
+            Poll::Ready(done) => Poll::Ready(done),
+            Poll::Pending => {
+                let Some(limit) = self.read_timeout.filter(|_| !self.upgraded) else {
+                    return Poll::Pending;
+                };
+                let timer = self.read_timer.get_or_insert_with(|| Deadline::new(limit));
+                ready!(timer.poll_elapsed(cx));
+                Poll::Ready(
+                    Error::e_explain(ReadTimedout, "while reading the request body")
+                        .map_err(Error::into_down),
+                )
+            }
+        }
+    }
+
+    /// Reads the request body, or when none is left waits until the main session is gone.
+    ///
+    /// Returns an error when it is. Cancel-safe.
+    pub async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
+        if no_body_expected || self.body.is_done() {
+            return Err(poll_fn(|cx| self.poll_gone(cx)).await);
+        }
+        self.read_body_bytes().await
+    }
+
+    /// Polls until the main session is gone.
+    #[doc(hidden)]
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<BError> {
+        self.body.poll_gone(cx)
+    }
+
+    /// Waits for what the main session sends next. Cancel-safe.
+    ///
+    /// # Errors
+    /// `ReadError` when it is gone.
+    pub async fn idle(&mut self) -> Result<HttpTask> {
+        let next = poll_fn(|cx| self.body.poll_any(cx)).await;
+        next.ok_or_else(|| Error::explain(ReadError, "the main session is gone").into_down())
+    }
+
+    /// Reads and drops the rest of the request body, within limits.
+    ///
+    /// # Errors
+    /// `ReadError` when there is more of it than may be drained, `ReadTimedout` when it takes
+    /// longer than the total drain timeout.
+    pub async fn drain_request_body(&mut self) -> Result<()> {
+        match self.total_drain_timeout {
+            None => self.drain().await,
+            Some(limit) => match timeout(limit, self.drain()).await {
+                Ok(drained) => drained,
+                Err(_) => Error::e_explain(ReadTimedout, "while draining the request body")
+                    .map_err(Error::into_down),
+            },
+        }
+    }
+
+    async fn drain(&mut self) -> Result<()> {
+        let mut left = HttpLimits::default().max_drain_bytes;
+        while let Some(data) = self.read_body_bytes().await? {
+            left = left.checked_sub(data.len()).ok_or_else(|| {
+                Error::explain(ReadError, "too much of the request body is left").into_down()
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Returns whether the whole request body was read.
+    pub fn is_body_done(&mut self) -> bool {
+        self.body.is_done()
+    }
+
+    /// Returns whether the request has no body.
+    pub fn is_body_empty(&mut self) -> bool {
+        self.body.is_done() && self.body.bytes() == 0
+    }
+
+    /// Keeps the start of the request body, so that it can be sent to another upstream.
+    pub fn enable_retry_buffering(&mut self) {
+        self.retry
+            .get_or_insert_with(|| FixedBuffer::new(MAX_RETRY_BYTES));
+    }
+
+    /// Returns the request body read so far; `None` when it is empty or was too long to keep.
+    pub fn get_retry_buffer(&self) -> Option<Bytes> {
+        self.retry.as_ref()?.get_buffer()
+    }
+
+    /// Returns whether the request body was too long to keep.
+    pub fn retry_buffer_truncated(&self) -> bool {
+        self.retry.as_ref().is_some_and(FixedBuffer::is_truncated)
+    }
+
+    /// Tells the main session that the body is expected.
+    pub async fn write_continue_response(&mut self) -> Result<()> {
+        let expects = self.req.fields().has(KnownName::Expect);
+        if !expects || self.resp.is_some() || self.body.bytes() > 0 || self.body.is_done() {
+            return Ok(());
+        }
+        let head = ResponseHeader::build(StatusCode::CONTINUE, None)?;
+        self.write_response_header(Box::new(head)).await
+    }
+
+    /// Sends a response head. Informational ones may precede the final one; a second final head
+    /// is dropped with a warning.
+    pub async fn write_response_header(&mut self, header: Box<ResponseHeader>) -> Result<()> {
+        self.queue_header(header, false)?;
+        self.flush_queued().await
+    }
+
+    /// Sends a response head given by reference.
+    pub async fn write_response_header_ref(&mut self, resp: &ResponseHeader) -> Result<()> {
+        self.write_response_header(Box::new(resp.clone())).await
+    }
+
+    /// Sends a piece of the response body; returns its length, `None` after the end.
+    pub async fn write_body(&mut self, buf: Bytes) -> Result<Option<usize>> {
+        if self.ended {
+            return Ok(None);
+        }
+        let len = buf.len();
+        self.queue_data(Some(buf), false)?;
+        self.flush_queued().await?;
+        Ok(Some(len))
+    }
+
+    /// Sends the trailers, which end the response.
+    pub async fn write_trailers(&mut self, trailers: Option<Box<HeaderMap>>) -> Result<()> {
+        self.queue_task(HttpTask::Trailer(trailers))?;
+        self.flush_queued().await
+    }
+
+    /// Ends the response; returns the length of its body, `None` when there was no response.
+    pub async fn finish(&mut self) -> Result<Option<usize>> {
+        if self.resp.is_some() {
+            self.queue_task(HttpTask::Done)?;
+        }
+        self.flush_queued().await?;
+        Ok(self.resp.as_ref().map(|_| self.sent))
+    }
+
+    /// Sends pieces of a response; returns whether it has ended.
+    pub async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
+        let mut end = false;
+        for task in tasks {
+            end |= self.queue_task(task)?;
+            if self.wants_flush() {
+                self.flush_queued().await?;
+            }
+        }
+        self.flush_queued().await?;
+        Ok(end)
+    }
+
+    /// Queues one piece of the response; returns whether it has ended. Nothing is sent yet.
+    #[doc(hidden)]
+    pub fn queue_task(&mut self, task: HttpTask) -> Result<bool> {
+        if self.ended && !matches!(task, HttpTask::Failed(_)) {
+            return Ok(true);
+        }
+        let end = task.is_end();
+        match task {
+            HttpTask::Header(header, end) => self.queue_header(header, end)?,
+            HttpTask::Body(data, end) => self.queue_data(data, end)?,
+            HttpTask::UpgradedBody(data, end) => {
+                if !self.upgraded {
+                    return Error::e_explain(WriteError, "tunnel bytes without a 101")
+                        .map_err(Error::into_down);
+                }
+                self.queue_data(data, end)?;
+            }
+            HttpTask::Trailer(_) | HttpTask::Done => self.pipe.push(task),
+            HttpTask::Failed(e) => {
+                self.ended = true;
+                self.pipe.clear();
+                return Err(e);
+            }
+        }
+        self.ended = end;
+        Ok(end)
+    }
+
+    fn queue_header(&mut self, header: Box<ResponseHeader>, end: bool) -> Result<()> {
+        if self.resp.is_some() {
+            warn!(
+                "a second response head was dropped: {}",
+                self.request_summary()
+            );
+            return Ok(());
+        }
+        if header.status() == StatusCode::SWITCHING_PROTOCOLS {
+            if self.is_upgrade(&header) != Some(true) {
+                return Error::e_explain(WriteError, "101 to a request for no upgrade")
+                    .map_err(Error::into_down);
+            }
+            self.upgraded = true;
+            self.body.upgrade();
+        } else if header.status().is_informational() {
+            self.pipe.push(HttpTask::Header(header, false));
+            return Ok(());
+        }
+        self.resp = Some(header.clone());
+        self.pipe.push(HttpTask::Header(header, end));
+        Ok(())
+    }
+
+    fn queue_data(&mut self, data: Option<Bytes>, end: bool) -> Result<()> {
+        if self.resp.is_none() {
+            return Error::e_explain(WriteError, "a response body before its head")
+                .map_err(Error::into_down);
+        }
+        self.sent += data.as_ref().map_or(0, Bytes::len);
+        self.pipe.push(if self.upgraded {
+            HttpTask::UpgradedBody(data, end)
+        } else {
+            HttpTask::Body(data, end)
+        });
+        Ok(())
+    }
+
+    /// Polls until everything queued is on its way to the main session. Cancel-safe.
+    ///
+    /// # Errors
+    /// `ConnectionClosed` when it takes no more, `WriteTimedout` when it takes nothing for the
+    /// write timeout.
+    #[doc(hidden)]
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let flushed = self.pipe.poll_flush(cx);
+        if flushed.is_ready() {
+            self.write_timer = None;
+            return flushed;
+        }
+        let Some(limit) = self.write_timeout else {
+            return Poll::Pending;
+        };
+        let timer = self.write_timer.get_or_insert_with(|| Deadline::new(limit));
+        ready!(timer.poll_elapsed(cx));
+        Poll::Ready(
+            Error::e_explain(WriteTimedout, "the main session takes nothing")
+                .map_err(Error::into_down),
+        )
+    }
+
+    /// Sends everything queued.
+    #[doc(hidden)]
+    pub async fn flush_queued(&mut self) -> Result<()> {
+        poll_fn(|cx| self.poll_flush(cx)).await
+    }
+
+    /// Returns whether as much is queued as should be before it is sent.
+    #[doc(hidden)]
+    pub fn wants_flush(&self) -> bool {
+        self.pipe.queued_bytes() >= HIGH_WATER
+    }
+
+    /// Sets whether pieces may be queued by [`send_proxy_task`](Self::send_proxy_task).
+    pub fn set_proxy_tasks_enabled(&mut self, enabled: bool) {
+        self.proxy_tasks = enabled;
+    }
+
+    /// Returns whether pieces may be queued.
+    pub fn proxy_tasks_enabled(&self) -> bool {
+        self.proxy_tasks
+    }
+
+    /// Queues a piece of the response.
+    pub fn send_proxy_task(&mut self, task: HttpTask) {
+        if let Err(e) = self.queue_task(task) {
+            debug!("queueing a piece of the response failed: {e}");
+            self.ended = true;
+        }
+    }
+
+    /// Sends what was queued; returns whether the response has ended. Cancel-safe.
+    pub async fn write_proxy_tasks(&mut self) -> Result<bool> {
+        self.flush_queued().await?;
+        Ok(self.ended)
+    }
+
+    /// Returns whether queued pieces wait to be sent.
+    pub fn has_pending_proxy_tasks(&self) -> bool {
+        !self.pipe.is_empty()
+    }
+
+    /// Tells the maker of the subrequest why it failed; what is queued is dropped.
+    pub fn on_proxy_failure(&mut self, e: Box<Error>) {
+        debug!("subrequest failed: {e}, {}", self.request_summary());
+        self.shutdown();
+        if let Some(failure) = self.failure.take() {
+            // Who does not listen sees the response break off.
+            let _ = failure.send(e);
+        }
+    }
+
+    /// Ends the session without ending the response.
+    pub fn shutdown(&mut self) {
+        self.ended = true;
+        self.pipe.clear();
+        self.body.clear();
+    }
+
+    /// Returns the request head.
+    pub fn req_header(&self) -> &RequestHeader {
+        &self.req
+    }
+
+    /// Returns the request head, to change.
+    pub fn req_header_mut(&mut self) -> &mut RequestHeader {
+        &mut self.req
+    }
+
+    /// Returns the first value of a request header.
+    pub fn get_header(&self, name: impl AsHeaderName) -> Option<&HeaderValue> {
+        self.req.headers.get(name)
+    }
+
+    /// Returns the first value of a request header, empty when it is absent.
+    pub fn get_header_bytes(&self, name: impl AsHeaderName) -> &[u8] {
+        self.get_header(name).map_or(b"", |value| value.as_bytes())
+    }
+
+    /// Returns the request head in the form of HTTP/1.
+    pub fn get_headers_raw_bytes(&self) -> Bytes {
+        let mut wire = BytesMut::new();
+        wire.extend_from_slice(self.req.method().as_str().as_bytes());
+        wire.extend_from_slice(b" ");
+        wire.extend_from_slice(self.req.raw_path());
+        wire.extend_from_slice(b" HTTP/1.1\r\n");
+        self.req.header_to_h1_wire(&mut wire);
+        wire.extend_from_slice(b"\r\n");
+        wire.freeze()
+    }
+
+    /// Returns `METHOD target, Host: host`, for logs.
+    pub fn request_summary(&self) -> String {
+        let host = self.get_header_bytes(http::header::HOST);
+        format!(
+            "{} {}, Host: {}",
+            self.req.method(),
+            String::from_utf8_lossy(self.req.raw_path()),
+            String::from_utf8_lossy(host),
+        )
+    }
+
+    /// Returns whether the request asks to change the protocol.
+    pub fn is_upgrade_req(&self) -> bool {
+        is_upgrade_req(&self.req)
+    }
+
+    /// Returns whether `header` grants the upgrade; `None` when none was asked for.
+    pub fn is_upgrade(&self, header: &ResponseHeader) -> Option<bool> {
+        self.is_upgrade_req().then(|| is_upgrade_resp(header))
+    }
+
+    /// Returns whether the session has become a tunnel.
+    pub fn was_upgraded(&self) -> bool {
+        self.upgraded
+    }
+
+    /// Returns the final response head, once written.
+    pub fn response_written(&self) -> Option<&ResponseHeader> {
+        self.resp.as_deref()
+    }
+
+    /// Returns the number of response body bytes written.
+    pub fn body_bytes_sent(&self) -> usize {
+        self.sent
+    }
+
+    /// Returns the number of request body bytes read.
+    pub fn body_bytes_read(&self) -> usize {
+        self.body.bytes()
+    }
+
+    /// Sets how long to wait for the next piece of the body.
+    pub fn set_read_timeout(&mut self, timeout: Option<Duration>) {
+        self.read_timeout = timeout;
+        self.read_timer = None;
+    }
+
+    /// Returns how long to wait for the next piece of the body.
+    pub fn get_read_timeout(&self) -> Option<Duration> {
+        self.read_timeout
+    }
+
+    /// Sets how long the main session may take nothing.
+    pub fn set_write_timeout(&mut self, timeout: Option<Duration>) {
+        self.write_timeout = timeout;
+        self.write_timer = None;
+    }
+
+    /// Returns how long the main session may take nothing.
+    pub fn get_write_timeout(&self) -> Option<Duration> {
+        self.write_timeout
+    }
+
+    /// Sets how long reading the rest of a request body may take in all.
+    pub fn set_total_drain_timeout(&mut self, timeout: Option<Duration>) {
+        self.total_drain_timeout = timeout;
+    }
+
+    /// Returns how long reading the rest of a request body may take in all.
+    pub fn get_total_drain_timeout(&self) -> Option<Duration> {
+        self.total_drain_timeout
+    }
+
+    /// Returns the facts of the connection of the main session.
+    pub fn digest(&self) -> Option<&Digest> {
+        self.digest.as_deref()
+    }
+
+    /// Returns the facts of the connection, to change here.
+    pub fn digest_mut(&mut self) -> Option<&mut Digest> {
+        self.digest.as_deref_mut()
+    }
+
+    /// Returns the address of the client of the main session.
+    pub fn client_addr(&self) -> Option<&SocketAddr> {
+        self.digest()?.socket_digest.as_ref()?.peer_addr()
+    }
+
+    /// Returns the address that client connected to.
+    pub fn server_addr(&self) -> Option<&SocketAddr> {
+        self.digest()?.socket_digest.as_ref()?.local_addr()
+    }
+}
