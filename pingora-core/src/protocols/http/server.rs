@@ -20,6 +20,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use super::HttpTask;
 use super::custom::server::Session as SessionCustom;
 use super::error_resp;
+use super::subrequest::server::HttpSession as SubrequestSession;
 use super::v1::server::HttpSession as Http1Session;
 use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::{Digest, Stream};
@@ -42,6 +43,8 @@ use crate::protocols::{Digest, Stream};
 pub enum Session {
     /// HTTP/1.0 or HTTP/1.1.
     H1(Http1Session),
+    /// A request this process makes to itself.
+    Subrequest(SubrequestSession),
     /// A protocol of the application's own.
     Custom(Box<dyn SessionCustom>),
 }
@@ -69,6 +72,7 @@ macro_rules! each {
     ($self:expr, $session:ident => $body:expr) => {
         match $self {
             Session::H1($session) => $body,
+            Session::Subrequest($session) => $body,
             Session::Custom($session) => $body,
         }
     };
@@ -79,7 +83,7 @@ macro_rules! h1 {
     ($self:expr, $session:ident => $body:expr, $default:expr) => {
         match $self {
             Session::H1($session) => $body,
-            Session::Custom(_) => $default,
+            _ => $default,
         }
     };
 }
@@ -88,6 +92,11 @@ impl Session {
     /// Returns a session for an HTTP/1 connection; nothing is read yet.
     pub fn new_http1(stream: Stream) -> Self {
         Session::H1(Http1Session::new(stream))
+    }
+
+    /// Returns a session for a request this process makes to itself.
+    pub fn new_subrequest(session: SubrequestSession) -> Self {
+        Session::Subrequest(session)
     }
 
     /// Returns a session for a protocol of the application's own.
@@ -102,7 +111,7 @@ impl Session {
 
     /// Returns whether this is a request the proxy made for itself.
     pub fn is_subrequest(&self) -> bool {
-        false
+        matches!(self, Session::Subrequest(_))
     }
 
     /// Returns whether a custom protocol is spoken.
@@ -114,6 +123,7 @@ impl Session {
     pub fn session_type(&self) -> &'static str {
         match self {
             Session::H1(_) => "H1",
+            Session::Subrequest(_) => "Subrequest",
             Session::Custom(_) => "Custom",
         }
     }
@@ -124,6 +134,7 @@ impl Session {
     pub async fn read_request(&mut self) -> Result<bool> {
         match self {
             Session::H1(session) => Ok(session.read_request().await?.is_some()),
+            Session::Subrequest(session) => Ok(session.read_request().await?.is_some()),
             Session::Custom(_) => Ok(true),
         }
     }
@@ -157,16 +168,14 @@ impl Session {
     pub fn to_h1_raw(&self) -> Bytes {
         match self {
             Session::H1(session) => session.get_headers_raw_bytes(),
+            Session::Subrequest(session) => session.get_headers_raw_bytes(),
             Session::Custom(session) => session.pseudo_raw_h1_request_header(),
         }
     }
 
     /// Reads the next piece of the request body; `None` at its end. Cancel-safe.
     pub async fn read_request_body(&mut self) -> Result<Option<Bytes>> {
-        match self {
-            Session::H1(session) => session.read_body_bytes().await,
-            Session::Custom(session) => session.read_body_bytes().await,
-        }
+        each!(self, s => s.read_body_bytes().await)
     }
 
     /// Reads the request body, or when none is left waits until the client goes away.
@@ -208,13 +217,18 @@ impl Session {
 
     /// Sends the `100 Continue` the client waits for; nothing when it does not wait.
     pub async fn write_continue_response(&mut self) -> Result<()> {
-        h1!(self, s => s.write_continue_response().await, Ok(()))
+        match self {
+            Session::H1(session) => session.write_continue_response().await,
+            Session::Subrequest(session) => session.write_continue_response().await,
+            Session::Custom(_) => Ok(()),
+        }
     }
 
     /// Sends a response head; see the session of the protocol for what is added to it.
     pub async fn write_response_header(&mut self, resp: Box<ResponseHeader>) -> Result<()> {
         match self {
             Session::H1(session) => session.write_response_header(resp).await,
+            Session::Subrequest(session) => session.write_response_header(resp).await,
             Session::Custom(session) => session.write_response_header(resp, false).await,
         }
     }
@@ -223,6 +237,7 @@ impl Session {
     pub async fn write_response_header_ref(&mut self, resp: &ResponseHeader) -> Result<()> {
         match self {
             Session::H1(session) => session.write_response_header_ref(resp).await,
+            Session::Subrequest(session) => session.write_response_header_ref(resp).await,
             Session::Custom(session) => session.write_response_header_ref(resp, false).await,
         }
     }
@@ -231,6 +246,10 @@ impl Session {
     pub async fn write_response_body(&mut self, data: Bytes, end: bool) -> Result<()> {
         match self {
             Session::H1(session) => {
+                session.queue_task(HttpTask::Body(Some(data), end))?;
+                session.flush_queued().await
+            }
+            Session::Subrequest(session) => {
                 session.queue_task(HttpTask::Body(Some(data), end))?;
                 session.flush_queued().await
             }
@@ -247,6 +266,7 @@ impl Session {
                 session.queue_task(HttpTask::Trailer(Some(Box::new(trailers))))?;
                 session.flush_queued().await
             }
+            Session::Subrequest(session) => session.write_trailers(Some(Box::new(trailers))).await,
             Session::Custom(session) => session.write_trailers(trailers).await,
         }
     }
@@ -255,6 +275,7 @@ impl Session {
     pub async fn finish_body(&mut self) -> Result<()> {
         match self {
             Session::H1(session) => session.finish_body().await.map(|_| ()),
+            Session::Subrequest(session) => session.finish().await.map(|_| ()),
             Session::Custom(session) => session.finish().await,
         }
     }
@@ -277,6 +298,10 @@ impl Session {
                 }
                 session.reuse().await
             }
+            Session::Subrequest(mut session) => {
+                session.finish().await?;
+                Ok(None)
+            }
             Session::Custom(mut session) => {
                 session.finish().await?;
                 Ok(None)
@@ -287,8 +312,10 @@ impl Session {
     /// Drops the exchange after a failure, without a well-formed end of the response.
     pub fn on_proxy_failure(&mut self, e: Box<pingora_error::Error>) {
         debug!("exchange with the client dropped: {e}");
-        if let Session::H1(session) = self {
-            session.set_server_keepalive(None);
+        match self {
+            Session::H1(session) => session.set_server_keepalive(None),
+            Session::Subrequest(session) => session.on_proxy_failure(e),
+            Session::Custom(_) => (),
         }
     }
 
@@ -296,6 +323,7 @@ impl Session {
     pub async fn shutdown(&mut self) {
         match self {
             Session::H1(session) => session.shutdown().await,
+            Session::Subrequest(session) => session.shutdown(),
             Session::Custom(session) => session.shutdown(1, "shutdown").await,
         }
     }
@@ -333,6 +361,13 @@ impl Session {
         }
         match self {
             Session::H1(session) => {
+                session.queue_task(HttpTask::Header(Box::new(resp), body.is_empty()))?;
+                if !body.is_empty() {
+                    session.queue_task(HttpTask::Body(Some(body), true))?;
+                }
+                session.flush_queued().await
+            }
+            Session::Subrequest(session) => {
                 session.queue_task(HttpTask::Header(Box::new(resp), body.is_empty()))?;
                 if !body.is_empty() {
                     session.queue_task(HttpTask::Body(Some(body), true))?;
@@ -380,7 +415,11 @@ impl Session {
 
     /// Returns whether `header` grants the upgrade; `None` when none was asked for.
     pub fn is_upgrade(&self, header: &ResponseHeader) -> Option<bool> {
-        h1!(self, s => s.is_upgrade(header), None)
+        match self {
+            Session::H1(session) => session.is_upgrade(header),
+            Session::Subrequest(session) => session.is_upgrade(header),
+            Session::Custom(_) => None,
+        }
     }
 
     /// Returns whether the connection has become a tunnel.
@@ -524,6 +563,7 @@ impl Session {
     pub fn digest(&self) -> Option<&Digest> {
         match self {
             Session::H1(session) => Some(session.digest()),
+            Session::Subrequest(session) => session.digest(),
             Session::Custom(session) => session.digest(),
         }
     }
@@ -532,6 +572,7 @@ impl Session {
     pub fn digest_mut(&mut self) -> Option<&mut Digest> {
         match self {
             Session::H1(session) => Some(session.digest_mut()),
+            Session::Subrequest(session) => session.digest_mut(),
             Session::Custom(session) => session.digest_mut(),
         }
     }
@@ -561,19 +602,35 @@ impl Session {
         h1!(self, s => Some(s), None)
     }
 
+    /// Returns the session of a subrequest.
+    pub fn as_subrequest(&self) -> Option<&SubrequestSession> {
+        match self {
+            Session::Subrequest(session) => Some(session),
+            _ => None,
+        }
+    }
+
+    /// Returns the session of a subrequest, to change.
+    pub fn as_subrequest_mut(&mut self) -> Option<&mut SubrequestSession> {
+        match self {
+            Session::Subrequest(session) => Some(session),
+            _ => None,
+        }
+    }
+
     /// Returns the custom session.
     pub fn as_custom(&self) -> Option<&dyn SessionCustom> {
         match self {
-            Session::H1(_) => None,
             Session::Custom(session) => Some(session.as_ref()),
+            _ => None,
         }
     }
 
     /// Returns the custom session, to change.
     pub fn as_custom_mut(&mut self) -> Option<&mut Box<dyn SessionCustom>> {
         match self {
-            Session::H1(_) => None,
             Session::Custom(session) => Some(session),
+            _ => None,
         }
     }
 }

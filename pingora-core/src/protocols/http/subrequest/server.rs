@@ -64,6 +64,11 @@ const MAX_RETRY_BYTES: usize = 64 * 1024;
 /// # })
 /// ```
 pub struct HttpSession {
+    /// In a box, which keeps the session cheap to move.
+    state: Box<State>,
+}
+
+struct State {
     req: Box<RequestHeader>,
     resp: Option<Box<ResponseHeader>>,
     body: RequestBody,
@@ -94,7 +99,7 @@ impl HttpSession {
         let (to_main, from_pipe) = mpsc::channel(PIECES_ON_THE_WAY);
         let (wanted, subreq_wants_body) = oneshot::channel();
         let (failure, subreq_proxy_error) = oneshot::channel();
-        let subrequest = HttpSession {
+        let state = State {
             body: RequestBody::new(&req, from_main, wanted),
             pipe: ResponsePipe::new(to_main),
             req,
@@ -111,6 +116,9 @@ impl HttpSession {
             total_drain_timeout: None,
             read_timer: None,
             write_timer: None,
+        };
+        let subrequest = HttpSession {
+            state: Box::new(state),
         };
         let handle = SubrequestHandle {
             tx: to_body,
@@ -131,7 +139,7 @@ impl HttpSession {
     /// # Errors
     /// `InvalidHTTPHeader` when target and `Host` name different hosts.
     pub fn validate_request(&self) -> Result<()> {
-        validate_request_authority(&self.req)
+        validate_request_authority(&self.state.req)
     }
 
     /// Removes the fields that announce a body; there is none then.
@@ -141,12 +149,12 @@ impl HttpSession {
             KnownName::TransferEncoding,
             KnownName::Expect,
         ] {
-            self.req.remove_known(name);
+            self.state.req.remove_known(name);
         }
         for name in ["content-type", "content-encoding"] {
-            self.req.remove_header(name);
+            self.state.req.remove_header(name);
         }
-        self.body.clear();
+        self.state.body.clear();
     }
 
     /// Reads the next piece of the request body; `None` at its end. Cancel-safe.
@@ -157,20 +165,23 @@ impl HttpSession {
     /// Polls for the next piece of the request body; `Ready(None)` at its end.
     #[doc(hidden)]
     pub fn poll_read_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
-        match self.body.poll_next(cx) {
+        match self.state.body.poll_next(cx) {
             Poll::Ready(Ok(Some(data))) => {
-                self.read_timer = None;
-                if let Some(retry) = &mut self.retry {
+                self.state.read_timer = None;
+                if let Some(retry) = &mut self.state.retry {
                     retry.write_to_buffer(&data);
                 }
                 Poll::Ready(Ok(Some(data)))
             }
             Poll::Ready(done) => Poll::Ready(done),
             Poll::Pending => {
-                let Some(limit) = self.read_timeout.filter(|_| !self.upgraded) else {
+                let Some(limit) = self.state.read_timeout.filter(|_| !self.state.upgraded) else {
                     return Poll::Pending;
                 };
-                let timer = self.read_timer.get_or_insert_with(|| Deadline::new(limit));
+                let timer = self
+                    .state
+                    .read_timer
+                    .get_or_insert_with(|| Deadline::new(limit));
                 ready!(timer.poll_elapsed(cx));
                 Poll::Ready(
                     Error::e_explain(ReadTimedout, "while reading the request body")
@@ -184,7 +195,7 @@ impl HttpSession {
     ///
     /// Returns an error when it is. Cancel-safe.
     pub async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
-        if no_body_expected || self.body.is_done() {
+        if no_body_expected || self.state.body.is_done() {
             return Err(poll_fn(|cx| self.poll_gone(cx)).await);
         }
         self.read_body_bytes().await
@@ -193,7 +204,7 @@ impl HttpSession {
     /// Polls until the main session is gone.
     #[doc(hidden)]
     pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<BError> {
-        self.body.poll_gone(cx)
+        self.state.body.poll_gone(cx)
     }
 
     /// Waits for what the main session sends next. Cancel-safe.
@@ -201,7 +212,7 @@ impl HttpSession {
     /// # Errors
     /// `ReadError` when it is gone.
     pub async fn idle(&mut self) -> Result<HttpTask> {
-        let next = poll_fn(|cx| self.body.poll_any(cx)).await;
+        let next = poll_fn(|cx| self.state.body.poll_any(cx)).await;
         next.ok_or_else(|| Error::explain(ReadError, "the main session is gone").into_down())
     }
 
@@ -211,7 +222,7 @@ impl HttpSession {
     /// `ReadError` when there is more of it than may be drained, `ReadTimedout` when it takes
     /// longer than the total drain timeout.
     pub async fn drain_request_body(&mut self) -> Result<()> {
-        match self.total_drain_timeout {
+        match self.state.total_drain_timeout {
             None => self.drain().await,
             Some(limit) => match timeout(limit, self.drain()).await {
                 Ok(drained) => drained,
@@ -233,34 +244,42 @@ impl HttpSession {
 
     /// Returns whether the whole request body was read.
     pub fn is_body_done(&mut self) -> bool {
-        self.body.is_done()
+        self.state.body.is_done()
     }
 
     /// Returns whether the request has no body.
     pub fn is_body_empty(&mut self) -> bool {
-        self.body.is_done() && self.body.bytes() == 0
+        self.state.body.is_done() && self.state.body.bytes() == 0
     }
 
     /// Keeps the start of the request body, so that it can be sent to another upstream.
     pub fn enable_retry_buffering(&mut self) {
-        self.retry
+        self.state
+            .retry
             .get_or_insert_with(|| FixedBuffer::new(MAX_RETRY_BYTES));
     }
 
     /// Returns the request body read so far; `None` when it is empty or was too long to keep.
     pub fn get_retry_buffer(&self) -> Option<Bytes> {
-        self.retry.as_ref()?.get_buffer()
+        self.state.retry.as_ref()?.get_buffer()
     }
 
     /// Returns whether the request body was too long to keep.
     pub fn retry_buffer_truncated(&self) -> bool {
-        self.retry.as_ref().is_some_and(FixedBuffer::is_truncated)
+        self.state
+            .retry
+            .as_ref()
+            .is_some_and(FixedBuffer::is_truncated)
     }
 
     /// Tells the main session that the body is expected.
     pub async fn write_continue_response(&mut self) -> Result<()> {
-        let expects = self.req.fields().has(KnownName::Expect);
-        if !expects || self.resp.is_some() || self.body.bytes() > 0 || self.body.is_done() {
+        let expects = self.state.req.fields().has(KnownName::Expect);
+        if !expects
+            || self.state.resp.is_some()
+            || self.state.body.bytes() > 0
+            || self.state.body.is_done()
+        {
             return Ok(());
         }
         let head = ResponseHeader::build(StatusCode::CONTINUE, None)?;
@@ -281,7 +300,7 @@ impl HttpSession {
 
     /// Sends a piece of the response body; returns its length, `None` after the end.
     pub async fn write_body(&mut self, buf: Bytes) -> Result<Option<usize>> {
-        if self.ended {
+        if self.state.ended {
             return Ok(None);
         }
         let len = buf.len();
@@ -298,11 +317,11 @@ impl HttpSession {
 
     /// Ends the response; returns the length of its body, `None` when there was no response.
     pub async fn finish(&mut self) -> Result<Option<usize>> {
-        if self.resp.is_some() {
+        if self.state.resp.is_some() {
             self.queue_task(HttpTask::Done)?;
         }
         self.flush_queued().await?;
-        Ok(self.resp.as_ref().map(|_| self.sent))
+        Ok(self.state.resp.as_ref().map(|_| self.state.sent))
     }
 
     /// Sends pieces of a response; returns whether it has ended.
@@ -321,7 +340,7 @@ impl HttpSession {
     /// Queues one piece of the response; returns whether it has ended. Nothing is sent yet.
     #[doc(hidden)]
     pub fn queue_task(&mut self, task: HttpTask) -> Result<bool> {
-        if self.ended && !matches!(task, HttpTask::Failed(_)) {
+        if self.state.ended && !matches!(task, HttpTask::Failed(_)) {
             return Ok(true);
         }
         let end = task.is_end();
@@ -329,25 +348,25 @@ impl HttpSession {
             HttpTask::Header(header, end) => self.queue_header(header, end)?,
             HttpTask::Body(data, end) => self.queue_data(data, end)?,
             HttpTask::UpgradedBody(data, end) => {
-                if !self.upgraded {
+                if !self.state.upgraded {
                     return Error::e_explain(WriteError, "tunnel bytes without a 101")
                         .map_err(Error::into_down);
                 }
                 self.queue_data(data, end)?;
             }
-            HttpTask::Trailer(_) | HttpTask::Done => self.pipe.push(task),
+            HttpTask::Trailer(_) | HttpTask::Done => self.state.pipe.push(task),
             HttpTask::Failed(e) => {
-                self.ended = true;
-                self.pipe.clear();
+                self.state.ended = true;
+                self.state.pipe.clear();
                 return Err(e);
             }
         }
-        self.ended = end;
+        self.state.ended = end;
         Ok(end)
     }
 
     fn queue_header(&mut self, header: Box<ResponseHeader>, end: bool) -> Result<()> {
-        if self.resp.is_some() {
+        if self.state.resp.is_some() {
             warn!(
                 "a second response head was dropped: {}",
                 self.request_summary()
@@ -359,24 +378,24 @@ impl HttpSession {
                 return Error::e_explain(WriteError, "101 to a request for no upgrade")
                     .map_err(Error::into_down);
             }
-            self.upgraded = true;
-            self.body.upgrade();
+            self.state.upgraded = true;
+            self.state.body.upgrade();
         } else if header.status().is_informational() {
-            self.pipe.push(HttpTask::Header(header, false));
+            self.state.pipe.push(HttpTask::Header(header, false));
             return Ok(());
         }
-        self.resp = Some(header.clone());
-        self.pipe.push(HttpTask::Header(header, end));
+        self.state.resp = Some(header.clone());
+        self.state.pipe.push(HttpTask::Header(header, end));
         Ok(())
     }
 
     fn queue_data(&mut self, data: Option<Bytes>, end: bool) -> Result<()> {
-        if self.resp.is_none() {
+        if self.state.resp.is_none() {
             return Error::e_explain(WriteError, "a response body before its head")
                 .map_err(Error::into_down);
         }
-        self.sent += data.as_ref().map_or(0, Bytes::len);
-        self.pipe.push(if self.upgraded {
+        self.state.sent += data.as_ref().map_or(0, Bytes::len);
+        self.state.pipe.push(if self.state.upgraded {
             HttpTask::UpgradedBody(data, end)
         } else {
             HttpTask::Body(data, end)
@@ -391,15 +410,18 @@ impl HttpSession {
     /// write timeout.
     #[doc(hidden)]
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let flushed = self.pipe.poll_flush(cx);
+        let flushed = self.state.pipe.poll_flush(cx);
         if flushed.is_ready() {
-            self.write_timer = None;
+            self.state.write_timer = None;
             return flushed;
         }
-        let Some(limit) = self.write_timeout else {
+        let Some(limit) = self.state.write_timeout else {
             return Poll::Pending;
         };
-        let timer = self.write_timer.get_or_insert_with(|| Deadline::new(limit));
+        let timer = self
+            .state
+            .write_timer
+            .get_or_insert_with(|| Deadline::new(limit));
         ready!(timer.poll_elapsed(cx));
         Poll::Ready(
             Error::e_explain(WriteTimedout, "the main session takes nothing")
@@ -416,43 +438,43 @@ impl HttpSession {
     /// Returns whether as much is queued as should be before it is sent.
     #[doc(hidden)]
     pub fn wants_flush(&self) -> bool {
-        self.pipe.queued_bytes() >= HIGH_WATER
+        self.state.pipe.queued_bytes() >= HIGH_WATER
     }
 
     /// Sets whether pieces may be queued by [`send_proxy_task`](Self::send_proxy_task).
     pub fn set_proxy_tasks_enabled(&mut self, enabled: bool) {
-        self.proxy_tasks = enabled;
+        self.state.proxy_tasks = enabled;
     }
 
     /// Returns whether pieces may be queued.
     pub fn proxy_tasks_enabled(&self) -> bool {
-        self.proxy_tasks
+        self.state.proxy_tasks
     }
 
     /// Queues a piece of the response.
     pub fn send_proxy_task(&mut self, task: HttpTask) {
         if let Err(e) = self.queue_task(task) {
             debug!("queueing a piece of the response failed: {e}");
-            self.ended = true;
+            self.state.ended = true;
         }
     }
 
     /// Sends what was queued; returns whether the response has ended. Cancel-safe.
     pub async fn write_proxy_tasks(&mut self) -> Result<bool> {
         self.flush_queued().await?;
-        Ok(self.ended)
+        Ok(self.state.ended)
     }
 
     /// Returns whether queued pieces wait to be sent.
     pub fn has_pending_proxy_tasks(&self) -> bool {
-        !self.pipe.is_empty()
+        !self.state.pipe.is_empty()
     }
 
     /// Tells the maker of the subrequest why it failed; what is queued is dropped.
     pub fn on_proxy_failure(&mut self, e: Box<Error>) {
         debug!("subrequest failed: {e}, {}", self.request_summary());
         self.shutdown();
-        if let Some(failure) = self.failure.take() {
+        if let Some(failure) = self.state.failure.take() {
             // Who does not listen sees the response break off.
             let _ = failure.send(e);
         }
@@ -460,24 +482,24 @@ impl HttpSession {
 
     /// Ends the session without ending the response.
     pub fn shutdown(&mut self) {
-        self.ended = true;
-        self.pipe.clear();
-        self.body.clear();
+        self.state.ended = true;
+        self.state.pipe.clear();
+        self.state.body.clear();
     }
 
     /// Returns the request head.
     pub fn req_header(&self) -> &RequestHeader {
-        &self.req
+        &self.state.req
     }
 
     /// Returns the request head, to change.
     pub fn req_header_mut(&mut self) -> &mut RequestHeader {
-        &mut self.req
+        &mut self.state.req
     }
 
     /// Returns the first value of a request header.
     pub fn get_header(&self, name: impl AsHeaderName) -> Option<&HeaderValue> {
-        self.req.headers.get(name)
+        self.state.req.headers.get(name)
     }
 
     /// Returns the first value of a request header, empty when it is absent.
@@ -488,11 +510,11 @@ impl HttpSession {
     /// Returns the request head in the form of HTTP/1.
     pub fn get_headers_raw_bytes(&self) -> Bytes {
         let mut wire = BytesMut::new();
-        wire.extend_from_slice(self.req.method().as_str().as_bytes());
+        wire.extend_from_slice(self.state.req.method().as_str().as_bytes());
         wire.extend_from_slice(b" ");
-        wire.extend_from_slice(self.req.raw_path());
+        wire.extend_from_slice(self.state.req.raw_path());
         wire.extend_from_slice(b" HTTP/1.1\r\n");
-        self.req.header_to_h1_wire(&mut wire);
+        self.state.req.header_to_h1_wire(&mut wire);
         wire.extend_from_slice(b"\r\n");
         wire.freeze()
     }
@@ -502,15 +524,15 @@ impl HttpSession {
         let host = self.get_header_bytes(http::header::HOST);
         format!(
             "{} {}, Host: {}",
-            self.req.method(),
-            String::from_utf8_lossy(self.req.raw_path()),
+            self.state.req.method(),
+            String::from_utf8_lossy(self.state.req.raw_path()),
             String::from_utf8_lossy(host),
         )
     }
 
     /// Returns whether the request asks to change the protocol.
     pub fn is_upgrade_req(&self) -> bool {
-        is_upgrade_req(&self.req)
+        is_upgrade_req(&self.state.req)
     }
 
     /// Returns whether `header` grants the upgrade; `None` when none was asked for.
@@ -520,64 +542,64 @@ impl HttpSession {
 
     /// Returns whether the session has become a tunnel.
     pub fn was_upgraded(&self) -> bool {
-        self.upgraded
+        self.state.upgraded
     }
 
     /// Returns the final response head, once written.
     pub fn response_written(&self) -> Option<&ResponseHeader> {
-        self.resp.as_deref()
+        self.state.resp.as_deref()
     }
 
     /// Returns the number of response body bytes written.
     pub fn body_bytes_sent(&self) -> usize {
-        self.sent
+        self.state.sent
     }
 
     /// Returns the number of request body bytes read.
     pub fn body_bytes_read(&self) -> usize {
-        self.body.bytes()
+        self.state.body.bytes()
     }
 
     /// Sets how long to wait for the next piece of the body.
     pub fn set_read_timeout(&mut self, timeout: Option<Duration>) {
-        self.read_timeout = timeout;
-        self.read_timer = None;
+        self.state.read_timeout = timeout;
+        self.state.read_timer = None;
     }
 
     /// Returns how long to wait for the next piece of the body.
     pub fn get_read_timeout(&self) -> Option<Duration> {
-        self.read_timeout
+        self.state.read_timeout
     }
 
     /// Sets how long the main session may take nothing.
     pub fn set_write_timeout(&mut self, timeout: Option<Duration>) {
-        self.write_timeout = timeout;
-        self.write_timer = None;
+        self.state.write_timeout = timeout;
+        self.state.write_timer = None;
     }
 
     /// Returns how long the main session may take nothing.
     pub fn get_write_timeout(&self) -> Option<Duration> {
-        self.write_timeout
+        self.state.write_timeout
     }
 
     /// Sets how long reading the rest of a request body may take in all.
     pub fn set_total_drain_timeout(&mut self, timeout: Option<Duration>) {
-        self.total_drain_timeout = timeout;
+        self.state.total_drain_timeout = timeout;
     }
 
     /// Returns how long reading the rest of a request body may take in all.
     pub fn get_total_drain_timeout(&self) -> Option<Duration> {
-        self.total_drain_timeout
+        self.state.total_drain_timeout
     }
 
     /// Returns the facts of the connection of the main session.
     pub fn digest(&self) -> Option<&Digest> {
-        self.digest.as_deref()
+        self.state.digest.as_deref()
     }
 
     /// Returns the facts of the connection, to change here.
     pub fn digest_mut(&mut self) -> Option<&mut Digest> {
-        self.digest.as_deref_mut()
+        self.state.digest.as_deref_mut()
     }
 
     /// Returns the address of the client of the main session.
