@@ -1,0 +1,22 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # How it works
+//!
+//! Keys are hashed once; the hash is what the cache knows an entry by. A few of its bits choose a
+//! shard, which has a lock, an index, a slab of entries and a share of the weight. A hit takes the
+//! lock shared, sets a counter in the entry and clones the value; all else takes it alone. Values
+//! that leave the cache are given back or dropped after the lock is released.
+//!
+//! Read next: `cache.rs` (shards and shares of weight), `shard.rs` (who stays), `history.rs` (what
+//! is remembered of those who left), `index.rs` (how entries are found).
+
+#![forbid(unsafe_code)]
+
+mod bucket;
+mod cache;
+mod history;
+mod index;
+mod shard;
+
+pub use bucket::{Bucket, KV};
+pub use cache::TinyUfo;
