@@ -16,6 +16,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("pingora-core", 3),
     ("pingora-pool", 2),
     ("pingora-memory-cache", 2),
+    ("pingora-lru", 1),
     ("pingora-runtime", 1),
     ("pingora-timeout", 1),
     ("pingora-header-serde", 1),
@@ -26,7 +27,6 @@ const LAYERS: &[(&str, u8)] = &[
     ("pingora-error", 0),
     ("pingora-http", 0),
     ("pingora-limits", 0),
-    ("pingora-lru", 0),
     ("pingora-ketama", 0),
     ("TinyUFO", 0),
 ];
