@@ -176,6 +176,12 @@ impl RequestHeader {
         self.line.target.bytes(self.fields.received())
     }
 
+    /// Returns the authority in the target, without building `Parts`: requests of HTTP/2 and those
+    /// in absolute-form have one.
+    pub fn target_authority(&self) -> Option<&[u8]> {
+        self.line.target.authority(self.fields.received())
+    }
+
     /// Returns whether the target is UTF-8. If not, `uri` holds it percent-encoded.
     pub fn raw_path_is_utf8(&self) -> bool {
         std::str::from_utf8(self.raw_path()).is_ok()

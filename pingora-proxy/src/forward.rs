@@ -3,7 +3,7 @@
 //! RFC 9110 section 7.6.1 has the rules, the peer's
 //! [`HttpUpstreamRequestPolicy`] says which of them apply.
 
-use http::Version;
+use http::{Method, Version};
 use pingora_core::protocols::http::authority::{RawTargetAuthority, raw_target_authority};
 use pingora_core::upstreams::peer::{H1UpgradePolicy, HttpPeer, HttpUpstreamRequestPolicy};
 use pingora_error::{Error, ErrorType::InvalidHTTPHeader, Result};
@@ -32,8 +32,11 @@ const PROTECTED: [&[u8]; 14] = [
 const OPTIONS: [&[u8]; 2] = [b"close", b"keep-alive"];
 
 /// Makes a client's request head fit for an HTTP/1 upstream.
-pub(crate) fn prepare_h1(req: &mut RequestHeader, peer: &HttpPeer) -> Result<()> {
+pub(crate) fn prepare_h1(req: &mut RequestHeader, has_body: bool, peer: &HttpPeer) -> Result<()> {
     let policy = &peer.options.http_upstream_request_policy;
+    if req.version() == Version::HTTP_2 {
+        from_h2(req, has_body);
+    }
     to_origin_form(req)?;
     if !req.fields().has(KnownName::Host) {
         let host = if peer.sni.is_empty() {
@@ -73,6 +76,28 @@ pub(crate) fn prepare_h1(req: &mut RequestHeader, peer: &HttpPeer) -> Result<()>
         None => (),
     }
     Ok(())
+}
+
+/// Says in fields what HTTP/2 says otherwise: which host, and where the body ends.
+fn from_h2(req: &mut RequestHeader, has_body: bool) {
+    if !req.fields().has(KnownName::Host)
+        && let Some(authority) = req.target_authority().map(<[u8]>::to_vec)
+    {
+        req.set_known(KnownName::Host, &authority);
+    }
+    if has_body {
+        if !req.fields().has(KnownName::ContentLength) && !is_tunnel(req) {
+            req.set_known(KnownName::TransferEncoding, b"chunked");
+        }
+    } else if matches!(*req.method(), Method::POST | Method::PUT | Method::PATCH) {
+        // Servers may insist on a length where a body is expected (RFC 9110 section 8.6).
+        req.set_known(KnownName::ContentLength, b"0");
+    }
+}
+
+/// What follows such a head belongs to no message.
+fn is_tunnel(req: &RequestHeader) -> bool {
+    *req.method() == Method::CONNECT || req.fields().has(KnownName::Upgrade)
 }
 
 /// Removes from a response what was meant for this hop alone.

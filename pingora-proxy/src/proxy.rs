@@ -12,6 +12,7 @@ use pingora_core::connectors::http::{Connector, custom};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::http::v2::server::H2Options;
 use pingora_core::server::ShutdownWatch;
 use pingora_core::server::configuration::ServerConf;
 use pingora_error::{Error, ErrorType::HTTPStatus};
@@ -34,6 +35,8 @@ where
     pub downstream_modules: HttpModules,
     /// How clients are treated; `None`: the defaults.
     pub server_options: Option<HttpServerOptions>,
+    /// The options of HTTP/2 connections of clients; `None`: the defaults.
+    pub h2_options: Option<H2Options>,
 }
 
 impl<SV> HttpProxy<SV, ()> {
@@ -62,6 +65,7 @@ where
             on_custom,
             downstream_modules: HttpModules::new(),
             server_options: None,
+            h2_options: None,
         }
     }
 
@@ -156,6 +160,10 @@ where
 
     fn server_options(&self) -> Option<&HttpServerOptions> {
         self.server_options.as_ref()
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        self.h2_options.clone()
     }
 
     async fn process_custom_session(

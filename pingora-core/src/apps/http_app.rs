@@ -12,6 +12,7 @@ use pingora_http::ResponseHeader;
 
 use super::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use crate::modules::http::{HttpModuleCtx, HttpModules, ModuleBuilder};
+use crate::protocols::http::v2::server::H2Options;
 use crate::protocols::http::{HttpTask, ServerSession};
 use crate::server::ShutdownWatch;
 
@@ -62,6 +63,8 @@ pub struct HttpServer<SV> {
     modules: HttpModules,
     /// How clients are treated; `None`: the defaults.
     pub server_options: Option<HttpServerOptions>,
+    /// The options of HTTP/2 connections; `None`: the defaults.
+    pub h2_options: Option<H2Options>,
 }
 
 impl<SV> HttpServer<SV> {
@@ -71,6 +74,7 @@ impl<SV> HttpServer<SV> {
             app,
             modules: HttpModules::new(),
             server_options: None,
+            h2_options: None,
         }
     }
 
@@ -95,6 +99,10 @@ where
 
     fn server_options(&self) -> Option<&HttpServerOptions> {
         self.server_options.as_ref()
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        self.h2_options.clone()
     }
 }
 

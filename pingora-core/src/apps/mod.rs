@@ -1,11 +1,12 @@
 //! What an accepted connection is given to.
 //!
 //! [`ServerApp`] takes any stream. [`HttpServerApp`] takes HTTP sessions: `serve.rs` makes them
-//! out of a stream and keeps the connection between requests. [`http_app`] is the shortest way:
+//! out of a stream and keeps the connection between requests, `serve_h2.rs` accepts streams of HTTP/2. [`http_app`] is the shortest way:
 //! a function from request to response.
 
 pub mod http_app;
 mod serve;
+mod serve_h2;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use async_trait::async_trait;
 use bytes::BytesMut;
 
 use crate::protocols::Stream;
+use crate::protocols::http::v2::server::H2Options;
 use crate::protocols::http::{HttpLimits, ReusableHttpStream, ServerSession};
 use crate::server::ShutdownWatch;
 
@@ -55,7 +57,7 @@ pub struct HttpServerOptions {
     pub allow_connect_method_proxying: bool,
     /// Requests a connection may carry before it is closed. Default: without limit.
     pub keepalive_request_limit: Option<u32>,
-    /// How long an HTTP/2 connection may be without a stream. Default: without limit.
+    /// How long an HTTP/2 connection may be without a request. Default: 60 s.
     pub h2_idle_timeout: Option<Duration>,
     /// The bounds on what a client may send, with defaults that protect.
     pub limits: HttpLimits,
@@ -184,6 +186,14 @@ pub trait HttpServerApp {
 
     /// Returns how clients are treated; `None`: the defaults.
     fn server_options(&self) -> Option<&HttpServerOptions> {
+        None
+    }
+
+    /// Returns the options of HTTP/2 connections; `None`: the defaults, which protect.
+    ///
+    /// See [`default_h2_options`](crate::protocols::http::v2::server::default_h2_options), which
+    /// is also the place to start from.
+    fn h2_options(&self) -> Option<H2Options> {
         None
     }
 

@@ -13,10 +13,11 @@ use async_trait::async_trait;
 use bytes::BytesMut;
 use pingora_timeout::fast_timeout::Deadline;
 
-use super::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ServerApp};
-use crate::protocols::Stream;
+use super::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ServerApp, serve_h2};
 use crate::protocols::http::v1::poll_first_bytes;
 use crate::protocols::http::{HttpLimits, ServerSession};
+use crate::protocols::rewound::Rewound;
+use crate::protocols::{ALPN, Stream};
 use crate::server::ShutdownWatch;
 
 /// How long a stopping server waits for requests that clients sent before they could know.
@@ -43,6 +44,11 @@ where
                 .process_custom_session(stream, shutdown)
                 .await;
         }
+        if stream.selected_alpn_proto() == Some(ALPN::H2) {
+            let app = Arc::clone(self);
+            Box::pin(serve_h2::serve(app, stream, shutdown.clone())).await;
+            return None;
+        }
         let mut settings: Option<HttpPersistentSettings> = None;
         loop {
             let first = match settings
@@ -55,10 +61,19 @@ where
                     Idle::Wait(limit) => first_bytes(&mut stream, limit, shutdown.clone()).await,
                 },
             };
-            let Some(first) = first else {
+            let Some(mut first) = first else {
                 stream.shutdown().await;
                 return None;
             };
+            if settings.is_none() && self.server_options().is_some_and(|o| o.h2c) {
+                let looked = Box::pin(starts_h2(&mut stream, &mut first, shutdown));
+                if looked.await {
+                    let stream = Box::new(Rewound::new(stream, first.freeze()));
+                    let app = Arc::clone(self);
+                    Box::pin(serve_h2::serve(app, stream, shutdown.clone())).await;
+                    return None;
+                }
+            }
             let session = new_session(stream, first, settings, self.server_options(), shutdown);
             let reused = self.process_new_http(session, shutdown).await?;
             (stream, settings) = reused.consume();
@@ -68,6 +83,21 @@ where
     async fn cleanup(&self) {
         self.http_cleanup().await;
     }
+}
+
+/// What tells HTTP/2 from any other request (RFC 9113 section 3.4).
+const PREFACE_START: &[u8] = b"PRI ";
+
+/// Returns whether the connection starts as one of HTTP/2 does; reads on while that is open.
+async fn starts_h2(stream: &mut Stream, first: &mut BytesMut, shutdown: &ShutdownWatch) -> bool {
+    while first.len() < PREFACE_START.len() && PREFACE_START.starts_with(first) {
+        let limit = Some(HttpLimits::default().head_timeout);
+        match first_bytes(stream, limit, shutdown.clone()).await {
+            Some(more) => first.unsplit(more),
+            None => return false,
+        }
+    }
+    first.starts_with(PREFACE_START)
 }
 
 /// How long a connection is kept while nothing comes.

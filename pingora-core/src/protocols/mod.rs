@@ -11,6 +11,7 @@ pub mod ext_test;
 pub mod http;
 pub mod l4;
 pub mod raw_connect;
+pub(crate) mod rewound;
 pub mod tls;
 
 use std::any::Any;

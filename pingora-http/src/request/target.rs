@@ -39,6 +39,19 @@ impl Target {
         }
     }
 
+    /// Returns the authority, unless the target has none or it is ambiguous.
+    pub(super) fn authority<'a>(&'a self, received: &'a [u8]) -> Option<&'a [u8]> {
+        if let Target::Uri(uri) = self {
+            return uri
+                .authority()
+                .map(|authority| authority.as_str().as_bytes());
+        }
+        match raw_target_authority(self.bytes(received)) {
+            RawTargetAuthority::Absolute { authority, .. } => Some(authority),
+            RawTargetAuthority::None | RawTargetAuthority::AmbiguousAuthority => None,
+        }
+    }
+
     /// Returns the `Uri` of the target; `connect` tells that it is in authority-form.
     pub(super) fn uri(&self, received: &Bytes, connect: bool) -> Uri {
         match self {

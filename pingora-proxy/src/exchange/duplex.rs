@@ -11,8 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use log::debug;
-use pingora_core::protocols::http::HttpTask;
-use pingora_core::protocols::http::v1::server::HttpSession as Downstream;
+use pingora_core::protocols::http::{HttpTask, ServerSession};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{
     BError, Error,
@@ -95,8 +94,8 @@ where
     ///
     /// On an error, [`Session::response_written`] tells whether the client saw a response begin.
     pub(crate) async fn run(&mut self, peer: &HttpPeer) -> Result<()> {
-        if self.session.as_http1().is_none() {
-            return Error::e_explain(InternalError, "only HTTP/1 clients can be proxied")
+        if self.session.is_custom() {
+            return Error::e_explain(InternalError, "only HTTP clients can be proxied")
                 .map_err(Error::into_in);
         }
         let result = match self.send_head(peer).await {
@@ -121,7 +120,7 @@ where
 
     async fn send_head(&mut self, peer: &HttpPeer) -> Result<()> {
         let mut req = Box::new(self.session.req_header().clone());
-        L::prepare(&mut req, peer)?;
+        L::prepare(&mut req, !self.session.is_body_empty(), peer)?;
         self.proxy
             .upstream_request_filter(self.session, &mut req, self.ctx)
             .await?;
@@ -207,7 +206,8 @@ where
             {
                 return Poll::Ready(Event::Gone(refused.0));
             }
-            if self.progress.awaits_response_only()
+            // A stream of HTTP/2 can be given up while its request is on the way.
+            if (self.progress.awaits_response_only() || self.session.is_http2())
                 && let Poll::Ready(e) = self.downstream().poll_gone(cx)
             {
                 return Poll::Ready(Event::Gone(e));
@@ -234,9 +234,7 @@ where
         true
     }
 
-    pub(super) fn downstream(&mut self) -> &mut Downstream {
-        self.session
-            .as_http1_mut()
-            .expect("checked when the exchange began")
+    pub(super) fn downstream(&mut self) -> &mut ServerSession {
+        &mut self.session.downstream_session
     }
 }

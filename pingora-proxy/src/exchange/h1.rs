@@ -33,8 +33,8 @@ impl<'a> H1Leg<'a> {
 }
 
 impl Leg for H1Leg<'_> {
-    fn prepare(req: &mut RequestHeader, peer: &HttpPeer) -> Result<()> {
-        forward::prepare_h1(req, peer)
+    fn prepare(req: &mut RequestHeader, has_body: bool, peer: &HttpPeer) -> Result<()> {
+        forward::prepare_h1(req, has_body, peer)
     }
 
     fn send_head(&mut self, req: Box<RequestHeader>) {

@@ -16,7 +16,7 @@ use crate::session::UpstreamCounters;
 /// returned by the next poll.
 pub(crate) trait Leg: Send {
     /// Makes a client's request head fit for this protocol, before `upstream_request_filter`.
-    fn prepare(req: &mut RequestHeader, peer: &HttpPeer) -> Result<()>;
+    fn prepare(req: &mut RequestHeader, has_body: bool, peer: &HttpPeer) -> Result<()>;
 
     /// Queues the filtered head.
     fn send_head(&mut self, req: Box<RequestHeader>);

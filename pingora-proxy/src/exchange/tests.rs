@@ -42,7 +42,7 @@ impl Eager {
 }
 
 impl Leg for &mut Eager {
-    fn prepare(_: &mut RequestHeader, _: &HttpPeer) -> Result<()> {
+    fn prepare(_: &mut RequestHeader, _: bool, _: &HttpPeer) -> Result<()> {
         Ok(())
     }
 

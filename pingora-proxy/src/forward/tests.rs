@@ -21,7 +21,7 @@ fn forwarded(
 ) -> Result<Vec<String>> {
     let mut req = request("/", headers);
     req.append_header("Host", "a").unwrap();
-    prepare_h1(&mut req, &peer(policy))?;
+    prepare_h1(&mut req, false, &peer(policy))?;
     Ok(req
         .fields()
         .iter()
@@ -131,7 +131,12 @@ fn absolute_targets_become_paths() {
         ("/plain", "/plain"),
     ] {
         let mut req = request(target, &[("Host", "a")]);
-        prepare_h1(&mut req, &peer(HttpUpstreamRequestPolicy::standard())).unwrap();
+        prepare_h1(
+            &mut req,
+            false,
+            &peer(HttpUpstreamRequestPolicy::standard()),
+        )
+        .unwrap();
         assert_eq!(req.raw_path(), path.as_bytes(), "{target}");
     }
 }

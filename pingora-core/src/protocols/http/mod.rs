@@ -2,7 +2,7 @@
 //!
 //! [`server::Session`] is the downstream side, [`client::HttpSession`] the upstream side; each is
 //! an enum over the protocols in the modules below. Between the two travels one type only:
-//! [`HttpTask`]. Read [`v1`] for HTTP/1.
+//! [`HttpTask`]. Read [`v1`] for HTTP/1 and [`v2`] for HTTP/2.
 
 pub mod authority;
 pub mod body_buffer;
@@ -16,6 +16,7 @@ pub mod server;
 pub mod subrequest;
 mod task;
 pub mod v1;
+pub mod v2;
 
 use bytes::Bytes;
 use http::HeaderMap;

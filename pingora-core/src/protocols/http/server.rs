@@ -1,14 +1,18 @@
 //! [`Session`]: one request of a client, whatever version of HTTP it speaks.
 //!
 //! A variant per protocol; each method is one line per variant. To support another downstream
-//! protocol, add a variant and follow the compiler.
+//! protocol, add a variant and follow the compiler. `server/poll.rs` is what an engine polls.
+
+mod poll;
 
 use std::any::Any;
+use std::future::poll_fn;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use h2::Reason;
 use http::header::AsHeaderName;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use log::debug;
 use pingora_error::{
     Error,
@@ -22,6 +26,7 @@ use super::custom::server::Session as SessionCustom;
 use super::error_resp;
 use super::subrequest::server::HttpSession as SubrequestSession;
 use super::v1::server::HttpSession as Http1Session;
+use super::v2::server::{HttpSession as Http2Session, Idle};
 use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::{Digest, Stream};
 
@@ -43,6 +48,8 @@ use crate::protocols::{Digest, Stream};
 pub enum Session {
     /// HTTP/1.0 or HTTP/1.1.
     H1(Http1Session),
+    /// HTTP/2: one stream of a connection.
+    H2(Http2Session),
     /// A request this process makes to itself.
     Subrequest(SubrequestSession),
     /// A protocol of the application's own.
@@ -72,6 +79,7 @@ macro_rules! each {
     ($self:expr, $session:ident => $body:expr) => {
         match $self {
             Session::H1($session) => $body,
+            Session::H2($session) => $body,
             Session::Subrequest($session) => $body,
             Session::Custom($session) => $body,
         }
@@ -99,6 +107,11 @@ impl Session {
         Session::Subrequest(session)
     }
 
+    /// Returns a session for a stream of HTTP/2.
+    pub fn new_http2(session: Http2Session) -> Self {
+        Session::H2(session)
+    }
+
     /// Returns a session for a protocol of the application's own.
     pub fn new_custom(session: Box<dyn SessionCustom>) -> Self {
         Session::Custom(session)
@@ -106,7 +119,7 @@ impl Session {
 
     /// Returns whether HTTP/2 is spoken.
     pub fn is_http2(&self) -> bool {
-        false
+        matches!(self, Session::H2(_))
     }
 
     /// Returns whether this is a request the proxy made for itself.
@@ -123,6 +136,7 @@ impl Session {
     pub fn session_type(&self) -> &'static str {
         match self {
             Session::H1(_) => "H1",
+            Session::H2(_) => "H2",
             Session::Subrequest(_) => "Subrequest",
             Session::Custom(_) => "Custom",
         }
@@ -135,7 +149,7 @@ impl Session {
         match self {
             Session::H1(session) => Ok(session.read_request().await?.is_some()),
             Session::Subrequest(session) => Ok(session.read_request().await?.is_some()),
-            Session::Custom(_) => Ok(true),
+            Session::H2(_) | Session::Custom(_) => Ok(true),
         }
     }
 
@@ -168,6 +182,7 @@ impl Session {
     pub fn to_h1_raw(&self) -> Bytes {
         match self {
             Session::H1(session) => session.get_headers_raw_bytes(),
+            Session::H2(session) => session.pseudo_raw_h1_request_header(),
             Session::Subrequest(session) => session.get_headers_raw_bytes(),
             Session::Custom(session) => session.pseudo_raw_h1_request_header(),
         }
@@ -219,6 +234,7 @@ impl Session {
     pub async fn write_continue_response(&mut self) -> Result<()> {
         match self {
             Session::H1(session) => session.write_continue_response().await,
+            Session::H2(session) => session.send_continue(),
             Session::Subrequest(session) => session.write_continue_response().await,
             Session::Custom(_) => Ok(()),
         }
@@ -228,6 +244,7 @@ impl Session {
     pub async fn write_response_header(&mut self, resp: Box<ResponseHeader>) -> Result<()> {
         match self {
             Session::H1(session) => session.write_response_header(resp).await,
+            Session::H2(session) => session.write_response_header(resp, false),
             Session::Subrequest(session) => session.write_response_header(resp).await,
             Session::Custom(session) => session.write_response_header(resp, false).await,
         }
@@ -237,6 +254,7 @@ impl Session {
     pub async fn write_response_header_ref(&mut self, resp: &ResponseHeader) -> Result<()> {
         match self {
             Session::H1(session) => session.write_response_header_ref(resp).await,
+            Session::H2(session) => session.write_response_header_ref(resp, false),
             Session::Subrequest(session) => session.write_response_header_ref(resp).await,
             Session::Custom(session) => session.write_response_header_ref(resp, false).await,
         }
@@ -249,6 +267,7 @@ impl Session {
                 session.queue_task(HttpTask::Body(Some(data), end))?;
                 session.flush_queued().await
             }
+            Session::H2(session) => session.write_body(data, end).await,
             Session::Subrequest(session) => {
                 session.queue_task(HttpTask::Body(Some(data), end))?;
                 session.flush_queued().await
@@ -266,6 +285,10 @@ impl Session {
                 session.queue_task(HttpTask::Trailer(Some(Box::new(trailers))))?;
                 session.flush_queued().await
             }
+            Session::H2(session) => {
+                session.queue_task(HttpTask::Trailer(Some(Box::new(trailers))))?;
+                session.flush_queued().await
+            }
             Session::Subrequest(session) => session.write_trailers(Some(Box::new(trailers))).await,
             Session::Custom(session) => session.write_trailers(trailers).await,
         }
@@ -275,6 +298,10 @@ impl Session {
     pub async fn finish_body(&mut self) -> Result<()> {
         match self {
             Session::H1(session) => session.finish_body().await.map(|_| ()),
+            Session::H2(session) => {
+                session.finish()?;
+                session.flush_queued().await
+            }
             Session::Subrequest(session) => session.finish().await.map(|_| ()),
             Session::Custom(session) => session.finish().await,
         }
@@ -298,6 +325,11 @@ impl Session {
                 }
                 session.reuse().await
             }
+            Session::H2(mut session) => {
+                session.finish()?;
+                session.flush_queued().await?;
+                Ok(None)
+            }
             Session::Subrequest(mut session) => {
                 session.finish().await?;
                 Ok(None)
@@ -314,6 +346,7 @@ impl Session {
         debug!("exchange with the client dropped: {e}");
         match self {
             Session::H1(session) => session.set_server_keepalive(None),
+            Session::H2(session) => session.shutdown(),
             Session::Subrequest(session) => session.on_proxy_failure(e),
             Session::Custom(_) => (),
         }
@@ -323,8 +356,28 @@ impl Session {
     pub async fn shutdown(&mut self) {
         match self {
             Session::H1(session) => session.shutdown().await,
+            Session::H2(session) => session.shutdown(),
             Session::Subrequest(session) => session.shutdown(),
             Session::Custom(session) => session.shutdown(1, "shutdown").await,
+        }
+    }
+
+    /// Resets the stream of HTTP/2 for this reason; any other session is told to close.
+    pub fn shutdown_with_reason(&mut self, reason: Reason) {
+        match self {
+            Session::H1(session) => session.set_server_keepalive(None),
+            Session::H2(session) => session.shutdown_with_reason(reason),
+            Session::Subrequest(session) => session.shutdown(),
+            Session::Custom(_) => (),
+        }
+    }
+
+    /// Returns a future that is ready when the client has reset its stream of HTTP/2; `None` for
+    /// any other session.
+    pub fn watch_h2_stream_close(&mut self) -> Option<Idle<'_>> {
+        match self {
+            Session::H2(session) => Some(session.idle()),
+            _ => None,
         }
     }
 
@@ -360,19 +413,12 @@ impl Session {
             return Ok(());
         }
         match self {
-            Session::H1(session) => {
-                session.queue_task(HttpTask::Header(Box::new(resp), body.is_empty()))?;
+            Session::H1(_) | Session::H2(_) | Session::Subrequest(_) => {
+                self.queue_task(HttpTask::Header(Box::new(resp), body.is_empty()))?;
                 if !body.is_empty() {
-                    session.queue_task(HttpTask::Body(Some(body), true))?;
+                    self.queue_task(HttpTask::Body(Some(body), true))?;
                 }
-                session.flush_queued().await
-            }
-            Session::Subrequest(session) => {
-                session.queue_task(HttpTask::Header(Box::new(resp), body.is_empty()))?;
-                if !body.is_empty() {
-                    session.queue_task(HttpTask::Body(Some(body), true))?;
-                }
-                session.flush_queued().await
+                poll_fn(|cx| self.poll_flush(cx)).await
             }
             Session::Custom(session) => {
                 session
@@ -415,8 +461,10 @@ impl Session {
 
     /// Returns whether `header` grants the upgrade; `None` when none was asked for.
     pub fn is_upgrade(&self, header: &ResponseHeader) -> Option<bool> {
+        let is_switch = header.status() == StatusCode::SWITCHING_PROTOCOLS;
         match self {
             Session::H1(session) => session.is_upgrade(header),
+            Session::H2(session) => session.is_upgrade_req().then_some(is_switch),
             Session::Subrequest(session) => session.is_upgrade(header),
             Session::Custom(_) => None,
         }
@@ -484,9 +532,13 @@ impl Session {
         h1!(self, s => s.set_min_send_rate(rate), ());
     }
 
-    /// Sets whether informational responses are dropped. HTTP/1 only.
+    /// Sets whether informational responses are dropped.
     pub fn set_ignore_info_resp(&mut self, ignore: bool) {
-        h1!(self, s => s.set_ignore_info_resp(ignore), ());
+        match self {
+            Session::H1(session) => session.set_ignore_info_resp(ignore),
+            Session::H2(session) => session.set_ignore_info_resp(ignore),
+            Session::Subrequest(_) | Session::Custom(_) => (),
+        }
     }
 
     /// Sets whether to close instead of reading the rest of a request that was answered early.
@@ -563,6 +615,7 @@ impl Session {
     pub fn digest(&self) -> Option<&Digest> {
         match self {
             Session::H1(session) => Some(session.digest()),
+            Session::H2(session) => session.digest(),
             Session::Subrequest(session) => session.digest(),
             Session::Custom(session) => session.digest(),
         }
@@ -572,6 +625,7 @@ impl Session {
     pub fn digest_mut(&mut self) -> Option<&mut Digest> {
         match self {
             Session::H1(session) => Some(session.digest_mut()),
+            Session::H2(session) => session.digest_mut(),
             Session::Subrequest(session) => session.digest_mut(),
             Session::Custom(session) => session.digest_mut(),
         }
@@ -600,6 +654,22 @@ impl Session {
     /// Returns the HTTP/1 session, to change.
     pub fn as_http1_mut(&mut self) -> Option<&mut Http1Session> {
         h1!(self, s => Some(s), None)
+    }
+
+    /// Returns the HTTP/2 session.
+    pub fn as_http2(&self) -> Option<&Http2Session> {
+        match self {
+            Session::H2(session) => Some(session),
+            _ => None,
+        }
+    }
+
+    /// Returns the HTTP/2 session, to change.
+    pub fn as_http2_mut(&mut self) -> Option<&mut Http2Session> {
+        match self {
+            Session::H2(session) => Some(session),
+            _ => None,
+        }
     }
 
     /// Returns the session of a subrequest.

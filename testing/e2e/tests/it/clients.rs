@@ -265,3 +265,64 @@ fn nginx_refuses_a_large_body() {
         assert_eq!(client::get(proxy.addr(), "/file.txt").await.status, 200);
     });
 }
+
+/// Real clients of HTTP/2, and HTTP/1 on the same port.
+#[test]
+fn clients_of_http2() {
+    harness::run(async {
+        let origin = Origin::start(|request| match &*request.target {
+            "/chunked" => Reply::chunked(["hel", "lo"]),
+            "/large" => Reply::ok(vec![b'x'; 300_000]),
+            _ if request.method == "POST" => Reply::ok(&request.body),
+            _ => Reply::ok("hello"),
+        })
+        .await;
+        let proxy = harness::proxy_with(harness::Forward(origin.addr()), |_, options| {
+            options.h2c = true;
+        })
+        .await;
+        let url = |path| format!("http://{}{path}", proxy.addr());
+        for version in ["--http2-prior-knowledge", "--http1.1"] {
+            for path in ["/", "/chunked"] {
+                let Some(text) = curl(&[version, &url(path)], b"").await else {
+                    return;
+                };
+                assert_eq!(text, "hello", "{version} {path}");
+            }
+            let large = curl(&[version, &url("/large")], b"").await.expect("it ran");
+            assert_eq!(large.len(), 300_000);
+            // With the length known, and from a pipe; curl expects 100 Continue above 1 MB.
+            let body = vec![b'y'; 1_500_000];
+            for fields in [&[][..], &["--header", "Transfer-Encoding: chunked"]] {
+                if !fields.is_empty() && version != "--http1.1" {
+                    continue;
+                }
+                let mut arguments = vec![version, "--data-binary", "@-"];
+                arguments.extend(fields);
+                let posted = url("/");
+                arguments.push(&posted);
+                let text = curl(&arguments, &body).await.expect("it ran before");
+                assert!(
+                    text.as_bytes() == body,
+                    "{version} {fields:?}: {}",
+                    text.len()
+                );
+            }
+        }
+        let output = Command::new("nghttp")
+            .arg("-v")
+            .arg(url("/"))
+            .output()
+            .await;
+        match output {
+            Err(error) => eprintln!("not tested, nghttp does not start: {error}"),
+            Ok(output) => {
+                let text = String::from_utf8_lossy(&output.stdout).into_owned();
+                assert!(
+                    text.contains(":status: 200") && text.contains("hello"),
+                    "{text}"
+                );
+            }
+        }
+    });
+}

@@ -8,6 +8,7 @@ mod clients;
 mod connect;
 mod dns;
 mod graceful;
+mod http2;
 mod keepalive;
 mod lb;
 mod peers;

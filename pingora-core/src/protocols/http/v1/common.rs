@@ -28,9 +28,10 @@ pub fn is_expect_continue_req(req: &RequestHeader) -> bool {
 
 /// Returns whether the request asks to change the protocol (RFC 9110 section 7.8).
 ///
-/// That takes HTTP/1.1, an `Upgrade` header, and a `Connection` header that nominates it.
+/// That takes HTTP/1.1, an `Upgrade` header, and a `Connection` header that nominates it. An
+/// extended CONNECT of HTTP/2 (RFC 8441) looks the same in a session of ours.
 pub fn is_upgrade_req(req: &RequestHeader) -> bool {
-    req.version() == Version::HTTP_11
+    matches!(req.version(), Version::HTTP_11 | Version::HTTP_2)
         && req.fields().has(KnownName::Upgrade)
         && framing::connection_options(req.fields()).upgrade
 }

@@ -20,6 +20,8 @@ mod framing;
 mod head;
 mod wire;
 
+pub(in crate::protocols::http) use self::body::{MAX_TRAILERS, is_forbidden_trailer};
+pub(in crate::protocols::http) use self::framing::parse_length;
 pub(crate) use self::wire::poll_first_bytes;
 
 #[cfg(fuzzing)]

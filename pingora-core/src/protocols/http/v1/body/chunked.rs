@@ -19,7 +19,7 @@ use crate::protocols::http::HttpLimits;
 const MAX_SIZE_DIGITS: u8 = 15;
 
 /// Trailer fields kept; beyond: refused.
-const MAX_TRAILERS: usize = 32;
+pub(in crate::protocols::http) const MAX_TRAILERS: usize = 32;
 
 #[derive(Debug)]
 pub(super) struct ChunkDecoder {
@@ -204,7 +204,7 @@ fn trim_ows(mut value: &[u8]) -> &[u8] {
 }
 
 /// Framing, routing, authentication, caching and content fields have no business in trailers.
-fn is_forbidden_trailer(name: &HeaderName) -> bool {
+pub(in crate::protocols::http) fn is_forbidden_trailer(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
         "transfer-encoding"

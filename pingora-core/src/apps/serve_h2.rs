@@ -1,0 +1,212 @@
+//! From a connection of HTTP/2 to requests: accepts streams, spawns a task for each, and ends the
+//! connection when it is idle, when the server stops, or when the client misbehaves.
+//!
+//! The task of a connection does all its I/O; those of its streams wake it when they have something
+//! to send. `v2/server/budget.rs` says what a client may waste.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use h2::Reason;
+use h2::server::Connection;
+use log::debug;
+use pingora_error::BError;
+use pingora_timeout::fast_timeout::Deadline;
+
+use super::HttpServerApp;
+use crate::protocols::http::v2::server::{
+    Counters, DEFAULT_IDLE_TIMEOUT, H2Accept, HttpSession, MAX_MALFORMED, ResetBudget, handshake,
+    sessions_at_most,
+};
+use crate::protocols::http::{HttpLimits, ServerSession};
+use crate::protocols::{Digest, Stream};
+use crate::server::ShutdownWatch;
+
+/// How long a connection that was told to end may go on without a request.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Serves a connection until it ends.
+pub(super) async fn serve<A>(app: Arc<A>, stream: Stream, mut shutdown: ShutdownWatch)
+where
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    let digest = Arc::new(Digest {
+        ssl_digest: stream.get_ssl_digest(),
+        timing_digest: stream.get_timing_digest(),
+        proxy_digest: stream.get_proxy_digest(),
+        socket_digest: stream.get_socket_digest(),
+    });
+    let connection = match handshake(stream, app.h2_options()).await {
+        Ok(connection) => connection,
+        Err(e) => {
+            debug!("no HTTP/2 connection: {e}");
+            return;
+        }
+    };
+    let options = app.server_options();
+    let mut serving = Serving {
+        at_most: sessions_at_most(&connection),
+        connection,
+        digest,
+        limits: options.map_or_else(HttpLimits::default, |options| options.limits),
+        requests_left: options.and_then(|options| options.keepalive_request_limit),
+        idle_limit: options
+            .and_then(|options| options.h2_idle_timeout)
+            .unwrap_or(DEFAULT_IDLE_TIMEOUT),
+        counters: Arc::default(),
+        resets: ResetBudget::new(Instant::now()),
+        malformed: 0,
+        idle: None,
+        ending: false,
+    };
+    let requests = shutdown.clone();
+    let mut stopping = pin!(shutdown.wait_for(|stop| *stop));
+    let mut watching = true;
+    loop {
+        // Cancel-safe: what is taken is returned.
+        let event = poll_fn(|cx| {
+            if watching && let Poll::Ready(stop) = stopping.as_mut().poll(cx) {
+                // An error: nobody is left who could stop us.
+                watching = false;
+                if stop.is_ok() {
+                    return Poll::Ready(Event::Stop);
+                }
+            }
+            serving.poll_event(cx)
+        })
+        .await;
+        match event {
+            Event::Request(session) => {
+                serving.count_request();
+                let (app, shutdown) = (Arc::clone(&app), requests.clone());
+                tokio::spawn(async move {
+                    let session = ServerSession::new_http2(session);
+                    app.process_new_http(session, &shutdown).await;
+                });
+            }
+            Event::Rejected => serving.count_malformed(),
+            Event::Stop => serving.end_gracefully(),
+            Event::Idle if serving.ending => return,
+            Event::Idle => serving.end_gracefully(),
+            Event::TooManyResets => serving.refuse_more("too many resets"),
+            Event::Ended => return,
+            Event::Failed(e) => {
+                debug!("HTTP/2 connection ended: {e}");
+                return;
+            }
+        }
+    }
+}
+
+/// What happened on a connection.
+enum Event {
+    Request(HttpSession),
+    /// A stream brought no valid request.
+    Rejected,
+    /// The server stops.
+    Stop,
+    /// There was no request for too long.
+    Idle,
+    TooManyResets,
+    Ended,
+    Failed(BError),
+}
+
+struct Serving {
+    connection: Connection<Stream, Bytes>,
+    digest: Arc<Digest>,
+    limits: HttpLimits,
+    /// Sessions alive at once; further streams wait, and those reset meanwhile are counted by `h2`.
+    at_most: usize,
+    requests_left: Option<u32>,
+    counters: Arc<Counters>,
+    resets: ResetBudget,
+    malformed: u32,
+    idle_limit: Duration,
+    /// Runs while there is no session.
+    idle: Option<Deadline>,
+    /// The client was told to open no more streams.
+    ending: bool,
+}
+
+impl Serving {
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        self.counters.register(cx.waker());
+        let resets = self.counters.take_resets();
+        if resets > 0 && !self.resets.charge(resets, Instant::now()) {
+            return Poll::Ready(Event::TooManyResets);
+        }
+        let live = self.counters.live();
+        if live >= self.at_most {
+            return match self.connection.poll_closed(cx) {
+                Poll::Ready(_) => Poll::Ready(Event::Ended),
+                Poll::Pending => Poll::Pending,
+            };
+        }
+        let accepted =
+            HttpSession::poll_from_h2_conn(&mut self.connection, &self.digest, &self.limits, cx);
+        match accepted {
+            Poll::Ready(Ok(Some(H2Accept::Session(mut session)))) => {
+                session.set_guard(self.counters.guard());
+                return Poll::Ready(Event::Request(session));
+            }
+            Poll::Ready(Ok(Some(H2Accept::Rejected))) => return Poll::Ready(Event::Rejected),
+            Poll::Ready(Ok(None)) => return Poll::Ready(Event::Ended),
+            Poll::Ready(Err(e)) => return Poll::Ready(Event::Failed(e)),
+            Poll::Pending => (),
+        }
+        self.poll_idle(live, cx)
+    }
+
+    fn poll_idle(&mut self, live: usize, cx: &mut Context<'_>) -> Poll<Event> {
+        if live > 0 {
+            self.idle = None;
+            return Poll::Pending;
+        }
+        // Without a session there may still be the rest of a response for a slow client.
+        let limit = match self.ending && !self.connection.has_streams() {
+            true => LAST_WORDS,
+            false => self.idle_limit,
+        };
+        let timer = self.idle.get_or_insert_with(|| Deadline::new(limit));
+        timer.poll_elapsed(cx).map(|()| Event::Idle)
+    }
+
+    fn count_request(&mut self) {
+        self.idle = None;
+        if let Some(left) = &mut self.requests_left {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                self.end_gracefully();
+            }
+        }
+    }
+
+    fn count_malformed(&mut self) {
+        self.malformed += 1;
+        if self.malformed > MAX_MALFORMED {
+            self.refuse_more("too many malformed requests");
+        }
+    }
+
+    /// Lets the requests that came end, and tells the client to send no more here.
+    fn end_gracefully(&mut self) {
+        if !self.ending {
+            self.ending = true;
+            self.idle = None;
+            self.connection.graceful_shutdown();
+        }
+    }
+
+    /// Ends the connection and everything on it.
+    #[cold]
+    fn refuse_more(&mut self, why: &str) {
+        debug!("HTTP/2 connection closed: {why}");
+        self.ending = true;
+        self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+    }
+}

@@ -1,0 +1,151 @@
+use http::Request;
+
+use super::*;
+
+/// Returns the parts of a request as `h2` hands them over.
+fn parts(method: &str, uri: &str, fields: &[(&'static str, &str)]) -> request::Parts {
+    let mut request = Request::builder().method(method).uri(uri);
+    for (name, value) in fields {
+        request = request.header(*name, HeaderValue::from_str(value).unwrap());
+    }
+    request.body(()).unwrap().into_parts().0
+}
+
+fn accept(parts: request::Parts) -> Result<Accepted, Refusal> {
+    accept_request(parts, &HttpLimits::default())
+}
+
+#[test]
+fn malformed_requests() {
+    let uri = "https://a/";
+    for (method, uri, fields) in [
+        ("GET", "/", &[][..]),
+        ("GET", uri, &[("host", "b")]),
+        ("GET", uri, &[("host", "a"), ("host", "a")]),
+        ("GET", "/", &[("host", "a@b")]),
+        ("GET", "https://u@a/", &[]),
+        ("GET", uri, &[("x", " y")]),
+        ("GET", uri, &[("x", "y\t")]),
+        (
+            "GET",
+            uri,
+            &[("content-length", "1"), ("content-length", "1")],
+        ),
+        ("CONNECT", "https://a/", &[]),
+        ("GET", "a:80", &[]),
+    ] {
+        let refused = accept(parts(method, uri, fields));
+        assert!(
+            matches!(refused, Err(Refusal::Malformed(_))),
+            "{method} {uri} {fields:?}: {refused:?}"
+        );
+    }
+}
+
+#[test]
+fn refused_requests() {
+    let long = format!("https://a/{}", "x".repeat(16 * 1024));
+    let status = |parts| match accept(parts) {
+        Err(Refusal::Status(status)) => status.as_u16(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(status(parts("GET", &long, &[])), 414);
+    assert_eq!(status(parts("GET", "https://a/", &[("expect", "x")])), 417);
+    assert_eq!(status(parts("GET", "https://a/", &[("x", "y"); 101])), 431);
+    assert_eq!(
+        status(parts("GET", "https://a/", &[("cookie", "y"); 257])),
+        431
+    );
+    let large = "x".repeat(65 * 1024);
+    assert_eq!(status(parts("GET", "https://a/", &[("x", &large)])), 431);
+}
+
+#[test]
+fn valid_requests() {
+    for (method, uri, fields) in [
+        ("GET", "https://a/", &[][..]),
+        ("GET", "https://a/", &[("host", "A")]),
+        ("GET", "/x?y", &[("host", "a:80")]),
+        ("GET", "https://[::1]:8/", &[("x", ""), ("te", "trailers")]),
+        ("CONNECT", "a:80", &[]),
+        ("GET", "https://a/", &[("x", "y"); 100]),
+        ("GET", "https://a/", &[("expect", "100-continue")]),
+    ] {
+        let accepted = accept(parts(method, uri, fields)).unwrap();
+        assert_eq!(accepted.head.method(), method);
+        assert_eq!(accepted.head.version(), Version::HTTP_2);
+        assert!(!accepted.is_extended_connect);
+    }
+}
+
+#[test]
+fn cookies_are_joined() {
+    let crumbs = [("cookie", "a=1"), ("x", "y"), ("cookie", "b=2")];
+    let accepted = accept(parts("GET", "https://a/", &crumbs)).unwrap();
+    let cookies: Vec<_> = accepted.head.headers.get_all(COOKIE).iter().collect();
+    assert_eq!(cookies, ["a=1; b=2"]);
+}
+
+#[test]
+fn extended_connect_is_an_upgrade() {
+    let mut parts = parts(
+        "CONNECT",
+        "https://a/chat",
+        &[("sec-websocket-version", "13")],
+    );
+    parts.extensions.insert(Protocol::from_static("websocket"));
+    let accepted = accept(parts).unwrap();
+    assert!(accepted.is_extended_connect);
+    let head = accepted.head;
+    assert_eq!(
+        (head.method(), head.raw_path()),
+        (&Method::GET, &b"/chat"[..])
+    );
+    assert_eq!(head.headers[UPGRADE], "websocket");
+    assert_eq!(head.headers[CONNECTION], "Upgrade");
+    assert_eq!(head.headers["sec-websocket-key"].len(), 24);
+    assert!(crate::protocols::http::v1::common::is_upgrade_req(&head));
+}
+
+#[test]
+fn responses_lose_what_belongs_to_http1() {
+    let mut head = ResponseHeader::build(200, None).unwrap();
+    for (name, value) in [
+        ("Connection", "X-Private, content-length"),
+        ("Keep-Alive", "5"),
+        ("Transfer-Encoding", "chunked"),
+        ("Proxy-Connection", "close"),
+        ("Upgrade", "x"),
+        ("X-Private", "1"),
+        ("X-Public", "2"),
+        ("Content-Length", "5"),
+    ] {
+        head.insert_header(name, value).unwrap();
+    }
+    let response = response_to_h2(&head);
+    let mut names: Vec<_> = response.headers().keys().map(HeaderName::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["content-length", "x-public"]);
+    for status in [204, 304] {
+        head.set_status(status).unwrap();
+        assert!(!response_to_h2(&head).headers().contains_key(CONTENT_LENGTH));
+    }
+}
+
+#[test]
+fn trailers_are_cleaned() {
+    let mut trailers = HeaderMap::new();
+    for name in [
+        "grpc-status",
+        "host",
+        "content-length",
+        "authorization",
+        "x",
+    ] {
+        trailers.insert(name, HeaderValue::from_static("1"));
+    }
+    clean_trailers(&mut trailers);
+    let mut names: Vec<_> = trailers.keys().map(HeaderName::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["grpc-status", "x"]);
+}

@@ -1,0 +1,224 @@
+//! [`Output`]: what waits to be sent on a stream.
+//!
+//! Everything is queued first and sent when the windows allow; the last DATA frame carries the
+//! end of the stream. What is handed to `h2` has its window already, so that nothing piles up
+//! behind a peer that takes nothing: the bound is [`OUTPUT_HIGH_WATER`] here and the send buffer
+//! of the connection's options there.
+
+use std::collections::VecDeque;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::SendStream;
+use http::HeaderMap;
+use pingora_error::{
+    Error,
+    ErrorType::{ConnectionClosed, WriteTimedout},
+    Result,
+};
+use pingora_timeout::fast_timeout::Deadline;
+
+use super::stream_error;
+
+/// Queued bytes beyond which a sender should flush before it queues more.
+pub(crate) const OUTPUT_HIGH_WATER: usize = 64 * 1024;
+
+/// Bytes a peer must take within a write timeout, unless fewer are waiting.
+///
+/// Without it a byte now and then keeps a stream and all it holds forever.
+const MIN_PROGRESS: usize = 4 * 1024;
+
+/// The pieces of a body that were not sent yet, and its end.
+#[derive(Default)]
+pub(crate) struct Output {
+    pieces: VecDeque<Bytes>,
+    /// Bytes in `pieces`.
+    queued: usize,
+    end: End,
+    /// Runs while the peer takes less than it should.
+    timer: Option<Box<Stall>>,
+}
+
+#[derive(Default)]
+enum End {
+    #[default]
+    Open,
+    /// The body ends here, with or without trailers.
+    Queued(Option<HeaderMap>),
+    /// The end was handed over.
+    Sent,
+}
+
+struct Stall {
+    deadline: Deadline,
+    /// Bytes that must still be taken before it starts anew.
+    owed: usize,
+}
+
+impl Output {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Queues a piece; after the end it is dropped.
+    pub(crate) fn push(&mut self, data: Bytes) {
+        if !data.is_empty() && matches!(self.end, End::Open) {
+            self.queued += data.len();
+            self.pieces.push_back(data);
+        }
+    }
+
+    /// Queues the end; a second end is ignored.
+    pub(crate) fn finish(&mut self, trailers: Option<HeaderMap>) {
+        if matches!(self.end, End::Open) {
+            self.end = End::Queued(trailers);
+        }
+    }
+
+    /// The head has carried the end of the stream.
+    pub(crate) fn ended_with_head(&mut self) {
+        self.end = End::Sent;
+    }
+
+    /// Drops what is queued; nothing more will be sent.
+    pub(crate) fn clear(&mut self) {
+        self.pieces.clear();
+        self.queued = 0;
+        self.end = End::Sent;
+        self.timer = None;
+    }
+
+    /// Returns whether as much is queued as should be before it is sent.
+    pub(crate) fn wants_flush(&self) -> bool {
+        self.queued >= OUTPUT_HIGH_WATER
+    }
+
+    /// Returns whether nothing waits to be sent.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.pieces.is_empty() && !matches!(self.end, End::Queued(_))
+    }
+
+    /// Returns whether the end was queued or sent.
+    pub(crate) fn is_ended(&self) -> bool {
+        !matches!(self.end, End::Open)
+    }
+
+    /// Returns whether the end was sent.
+    pub(crate) fn is_end_sent(&self) -> bool {
+        matches!(self.end, End::Sent)
+    }
+
+    /// Returns whether a head sent now would be all there is of the message.
+    pub(crate) fn is_empty_message(&self) -> bool {
+        self.pieces.is_empty() && matches!(self.end, End::Queued(None))
+    }
+
+    /// Polls until everything queued was handed over.
+    ///
+    /// Cancel-safe. Fails when the peer takes nothing worth mentioning for `timeout`.
+    pub(crate) fn poll_flush(
+        &mut self,
+        stream: &mut SendStream<Bytes>,
+        timeout: Option<Duration>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<()>> {
+        let before = self.queued;
+        let sent = self.poll_send(stream, cx);
+        if sent.is_ready() {
+            self.timer = None;
+            return sent;
+        }
+        self.poll_stalled(before, timeout, cx)
+    }
+
+    fn poll_send(
+        &mut self,
+        stream: &mut SendStream<Bytes>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<()>> {
+        while let Some(piece) = self.pieces.front_mut() {
+            let room = match stream.capacity() {
+                0 => {
+                    stream.reserve_capacity(self.queued);
+                    match stream.poll_capacity(cx) {
+                        Poll::Ready(Some(Ok(_))) => stream.capacity(),
+                        Poll::Ready(Some(Err(e))) => {
+                            return Poll::Ready(Err(stream_error(e, "while waiting for a window")));
+                        }
+                        Poll::Ready(None) => return Poll::Ready(Err(gone(stream, cx))),
+                        Poll::Pending => return Poll::Pending,
+                    }
+                }
+                room => room,
+            };
+            if room == 0 {
+                // Taken back since: ask again.
+                continue;
+            }
+            let data = piece.split_to(room.min(piece.len()));
+            if piece.is_empty() {
+                self.pieces.pop_front();
+            }
+            self.queued -= data.len();
+            let last = self.pieces.is_empty() && matches!(self.end, End::Queued(None));
+            stream
+                .send_data(data, last)
+                .map_err(|e| stream_error(e, "while sending a body"))?;
+            if last {
+                self.end = End::Sent;
+            }
+        }
+        match std::mem::replace(&mut self.end, End::Sent) {
+            End::Open => self.end = End::Open,
+            End::Sent => (),
+            End::Queued(None) => stream
+                .send_data(Bytes::new(), true)
+                .map_err(|e| stream_error(e, "while ending a body"))?,
+            End::Queued(Some(trailers)) => stream
+                .send_trailers(trailers)
+                .map_err(|e| stream_error(e, "while sending trailers"))?,
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_stalled(
+        &mut self,
+        before: usize,
+        timeout: Option<Duration>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<()>> {
+        let Some(timeout) = timeout else {
+            return Poll::Pending;
+        };
+        let owed = self.queued.min(MIN_PROGRESS);
+        let stall = self.timer.get_or_insert_with(|| {
+            Box::new(Stall {
+                deadline: Deadline::new(timeout),
+                owed,
+            })
+        });
+        stall.owed = stall.owed.saturating_sub(before - self.queued);
+        if stall.owed == 0 {
+            stall.owed = owed;
+            stall.deadline.reset(timeout);
+        }
+        match stall.deadline.poll_elapsed(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(()) => Poll::Ready(Error::e_explain(
+                WriteTimedout,
+                "the peer of a stream takes no bytes",
+            )),
+        }
+    }
+}
+
+/// The stream takes no more: says why, if that is known.
+#[cold]
+fn gone(stream: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Box<Error> {
+    match stream.poll_reset(cx) {
+        Poll::Ready(Ok(reason)) => super::reset_error(reason, "while sending a body"),
+        Poll::Ready(Err(e)) => stream_error(e, "while sending a body"),
+        Poll::Pending => Error::explain(ConnectionClosed, "the stream takes no more of a body"),
+    }
+}

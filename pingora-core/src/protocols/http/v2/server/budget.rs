@@ -1,0 +1,139 @@
+//! What a connection of a client is allowed to waste.
+//!
+//! A stream that is reset is gone from HTTP/2's count of open streams at once, but the work it has
+//! caused is not. So sessions are counted until they are dropped, and resets against a budget that
+//! fills up again with time ("rapid reset", CVE-2023-44487).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::task::AtomicWaker;
+
+/// Streams a client may reset before their response ended, at once.
+const RESET_BURST: u32 = 200;
+
+/// How long it takes until one more is allowed.
+const RESET_REFILL: Duration = Duration::from_millis(50);
+
+/// Malformed requests a client may send on a connection.
+pub(crate) const MAX_MALFORMED: u32 = 32;
+
+/// What the sessions of a connection report to its accept loop.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    /// Sessions that were not dropped yet.
+    live: AtomicUsize,
+    /// Resets not charged yet.
+    resets: AtomicU32,
+    /// The accept loop.
+    waker: AtomicWaker,
+}
+
+impl Counters {
+    /// Returns a guard to put into a new session.
+    pub(crate) fn guard(self: &Arc<Self>) -> StreamGuard {
+        // Relaxed: only the accept loop adds, and it is the one that reads.
+        self.live.fetch_add(1, Ordering::Relaxed);
+        StreamGuard(Arc::clone(self))
+    }
+
+    /// Returns the number of sessions alive.
+    pub(crate) fn live(&self) -> usize {
+        // Acquire: pairs with the Release of the guard's drop.
+        self.live.load(Ordering::Acquire)
+    }
+
+    /// Takes the number of resets since it was asked last.
+    pub(crate) fn take_resets(&self) -> u32 {
+        self.resets.swap(0, Ordering::Relaxed)
+    }
+
+    /// Has the task woken when a session ends.
+    pub(crate) fn register(&self, waker: &std::task::Waker) {
+        self.waker.register(waker);
+    }
+}
+
+/// Counts a session as long as it lives.
+#[derive(Debug)]
+pub(crate) struct StreamGuard(Arc<Counters>);
+
+impl StreamGuard {
+    /// The client has reset the stream.
+    pub(crate) fn was_reset(&self) {
+        self.0.resets.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for StreamGuard {
+    fn drop(&mut self) {
+        // Release: what the session did is done for whoever sees the lower number.
+        self.0.live.fetch_sub(1, Ordering::Release);
+        self.0.waker.wake();
+    }
+}
+
+/// A budget of resets that fills up with time: pure, times come in.
+#[derive(Debug)]
+pub(crate) struct ResetBudget {
+    left: u32,
+    filled_at: Instant,
+}
+
+impl ResetBudget {
+    /// Returns a full budget.
+    pub(crate) fn new(now: Instant) -> Self {
+        ResetBudget {
+            left: RESET_BURST,
+            filled_at: now,
+        }
+    }
+
+    /// Charges resets; returns whether they were allowed.
+    pub(crate) fn charge(&mut self, resets: u32, now: Instant) -> bool {
+        let since = now.saturating_duration_since(self.filled_at);
+        let refill = since.as_millis() / RESET_REFILL.as_millis();
+        if refill > 0 {
+            let refill = u32::try_from(refill).unwrap_or(u32::MAX);
+            self.left = self.left.saturating_add(refill).min(RESET_BURST);
+            self.filled_at = now;
+        }
+        match self.left.checked_sub(resets) {
+            Some(left) => {
+                self.left = left;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resets_are_allowed_up_to_a_burst_and_again_with_time() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut budget = ResetBudget::new(start);
+        assert!(budget.charge(RESET_BURST, start));
+        assert!(!budget.charge(1, at(49)));
+        assert!(budget.charge(1, at(50)));
+        assert!(!budget.charge(1, at(60)));
+        assert!(budget.charge(2, at(150)));
+        assert!(!budget.charge(RESET_BURST + 1, at(1_000_000)));
+        assert!(budget.charge(RESET_BURST, at(1_000_000)));
+    }
+
+    #[test]
+    fn sessions_are_counted_until_they_are_dropped() {
+        let counters = Arc::new(Counters::default());
+        let (a, b) = (counters.guard(), counters.guard());
+        a.was_reset();
+        assert_eq!((counters.live(), counters.take_resets()), (2, 1));
+        drop((a, b));
+        assert_eq!((counters.live(), counters.take_resets()), (0, 0));
+    }
+}

@@ -1,0 +1,205 @@
+//! Reading: the body, and whether the client is still there.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::Reason;
+use http::{HeaderMap, Method};
+use pingora_error::{
+    BError, Error,
+    ErrorType::{ReadError, ReadTimedout},
+    Result,
+};
+use pingora_http::fields::KnownName;
+
+use super::super::head::clean_trailers;
+use super::super::{reset_error, stream_error};
+use super::HttpSession;
+
+/// A future that is ready when the client has reset the stream; made by [`HttpSession::idle`].
+pub struct Idle<'a>(&'a mut HttpSession);
+
+impl Future for Idle<'_> {
+    type Output = Result<Reason, Box<Error>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0
+            .poll_reset(cx)
+            .map_err(|e| stream_error(e, "while waiting for the client").into_down())
+    }
+}
+
+impl HttpSession {
+    /// Reads the next piece of the request body; `None` at its end.
+    ///
+    /// Sends the `100 Continue` a client waits for. Cancel-safe.
+    pub async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
+        self.send_continue()?;
+        poll_fn(|cx| self.poll_read_body(cx)).await
+    }
+
+    /// Polls for the next piece of the request body; `Ready(None)` at its end.
+    pub fn poll_read_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        match self.poll_read_body_bytes(cx) {
+            Poll::Ready(Some(Ok(data))) => Poll::Ready(Ok(Some(data))),
+            Poll::Ready(None) => Poll::Ready(Ok(None)),
+            Poll::Ready(Some(Err(e))) => {
+                Poll::Ready(Err(self.failed(e, "while reading the request body")))
+            }
+            Poll::Pending => {
+                if self.state.read_timeout.is_none() || self.state.upgraded {
+                    return Poll::Pending;
+                }
+                ready!(self.state.read_timer.poll_elapsed(cx));
+                self.state.broken = true;
+                Poll::Ready(
+                    Error::e_explain(ReadTimedout, "while reading the request body")
+                        .map_err(Error::into_down),
+                )
+            }
+        }
+    }
+
+    /// Polls for the next piece of the request body, without a time limit; `Ready(None)` at its end.
+    #[doc(hidden)]
+    pub fn poll_read_body_bytes(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, h2::Error>>> {
+        if self.awaits_tunnel() {
+            return Poll::Ready(None);
+        }
+        let state = &mut *self.state;
+        while !state.body_ended {
+            let Some(data) = ready!(state.body.poll_data(cx)) else {
+                state.body_ended = true;
+                break;
+            };
+            let data = match data {
+                Ok(data) => data,
+                Err(e) => return Poll::Ready(Some(Err(e))),
+            };
+            // The window opens again as pieces are passed on; an error: the stream is gone, which
+            // the next poll tells.
+            let _ = state.body.flow_control().release_capacity(data.len());
+            if data.is_empty() {
+                continue;
+            }
+            state.body_read += data.len();
+            if let Some(timeout) = state.read_timeout {
+                state.read_timer.reset(timeout);
+            }
+            if let Some(buffer) = &mut state.retry_buffer {
+                buffer.write_to_buffer(&data);
+            }
+            return Poll::Ready(Some(Ok(data)));
+        }
+        Poll::Ready(None)
+    }
+
+    /// Takes the trailers of the request, once its body has ended.
+    ///
+    /// Fields that must not be in trailers are left out; `None` when none are left.
+    pub fn take_request_trailers(&mut self) -> Option<HeaderMap> {
+        if !self.state.body_ended {
+            return None;
+        }
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let Poll::Ready(Ok(Some(mut trailers))) = self.state.body.poll_trailers(&mut cx) else {
+            return None;
+        };
+        clean_trailers(&mut trailers);
+        (!trailers.is_empty()).then_some(trailers)
+    }
+
+    /// Returns whether the request has no body, or an empty one.
+    pub fn is_body_empty(&self) -> bool {
+        self.state.body_read == 0
+            && (self.is_body_done()
+                || self.state.req.fields().get(KnownName::ContentLength) == Some(b"0"))
+    }
+
+    /// Returns whether the whole request body was read.
+    pub fn is_body_done(&self) -> bool {
+        self.state.body_ended || self.awaits_tunnel() || self.state.body.is_end_stream()
+    }
+
+    /// Reads the request body, or when there is none left waits until the client goes away.
+    ///
+    /// Returns an error when it does. With `no_body_expected` the body is not looked at.
+    /// Cancel-safe.
+    pub async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
+        if no_body_expected || self.is_body_done() {
+            return Err(poll_fn(|cx| self.poll_gone(cx)).await);
+        }
+        self.read_body_bytes().await
+    }
+
+    /// Waits until the client resets the stream; returns why. Cancel-safe.
+    pub fn idle(&mut self) -> Idle<'_> {
+        Idle(self)
+    }
+
+    /// Polls for the client giving up its request; ready with the error to end with.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<BError> {
+        let gone = ready!(self.poll_reset(cx));
+        self.state.broken = true;
+        Poll::Ready(
+            match gone {
+                Ok(reason) => reset_error(reason, "while waiting for the response"),
+                Err(e) => stream_error(e, "while waiting for the response"),
+            }
+            .into_down(),
+        )
+    }
+
+    /// Reads and drops the rest of the request body, within the limits set.
+    ///
+    /// An error when the body is longer than may be drained, or takes too long. Dropping the
+    /// session then tells the client to stop.
+    pub async fn drain_request_body(&mut self) -> Result<()> {
+        let limit = self.state.limits.max_drain_bytes;
+        let timeout = self.state.total_drain_timeout;
+        let mut drained = 0;
+        let drain = async {
+            while let Some(data) = poll_fn(|cx| self.poll_read_body(cx)).await? {
+                drained += data.len();
+                if drained > limit {
+                    return Error::e_explain(ReadError, "too much of the request body is left")
+                        .map_err(Error::into_down);
+                }
+            }
+            Ok(())
+        };
+        match timeout {
+            None => drain.await,
+            Some(timeout) => match pingora_timeout::timeout(timeout, drain).await {
+                Ok(drained) => drained,
+                Err(_) => Error::e_explain(ReadTimedout, "while draining the request body")
+                    .map_err(Error::into_down),
+            },
+        }
+    }
+
+    /// What follows such a head is the tunnel's, and there is none yet.
+    fn awaits_tunnel(&self) -> bool {
+        !self.state.upgraded
+            && (self.state.is_extended_connect || *self.state.req.method() == Method::CONNECT)
+    }
+
+    /// Polls for the client resetting the stream.
+    pub(super) fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reason, h2::Error>> {
+        match &mut self.state.stream {
+            Some(stream) => stream.poll_reset(cx),
+            None => self.state.respond.poll_reset(cx),
+        }
+    }
+
+    /// Marks the stream as gone and returns the error as one of the client's side.
+    pub(super) fn failed(&mut self, e: h2::Error, what: &'static str) -> BError {
+        self.state.broken = true;
+        stream_error(e, what).into_down()
+    }
+}

@@ -1,0 +1,235 @@
+//! Clients of HTTP/2 before an origin of HTTP/1: what translation must not lose or add.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use h2::{Reason, RecvStream};
+use http::{HeaderMap, Request, Response};
+use pingora_e2e::harness::{self, Forward, Running};
+use pingora_test_support::origin::{Origin, Reply};
+use pingora_test_support::within;
+use tokio::net::TcpStream;
+
+/// Starts a proxy that also takes HTTP/2 without TLS.
+async fn forward(origin: SocketAddr) -> Running {
+    harness::proxy_with(Forward(origin), |_, options| options.h2c = true).await
+}
+
+/// Opens a connection of HTTP/2 by prior knowledge.
+async fn connect(addr: SocketAddr) -> SendRequest<Bytes> {
+    let stream = TcpStream::connect(addr).await.expect("the server listens");
+    let (requests, connection) = h2::client::handshake(stream).await.expect("a handshake");
+    tokio::spawn(connection);
+    requests.ready().await.expect("ready")
+}
+
+/// Sends a request and its body in pieces, with trailers if any; returns the response.
+async fn send(
+    requests: &mut SendRequest<Bytes>,
+    request: Request<()>,
+    body: &[&'static str],
+    trailers: Option<HeaderMap>,
+) -> Result<Response<RecvStream>, h2::Error> {
+    let no_body = body.is_empty() && trailers.is_none();
+    let (response, mut stream) = requests.send_request(request, no_body)?;
+    if !no_body {
+        for piece in body {
+            stream.send_data(Bytes::from_static(piece.as_bytes()), false)?;
+        }
+        match trailers {
+            Some(trailers) => stream.send_trailers(trailers)?,
+            None => stream.send_data(Bytes::new(), true)?,
+        }
+    }
+    within("a response", response).await
+}
+
+async fn read(response: Response<RecvStream>) -> (Result<Bytes, h2::Error>, Option<HeaderMap>) {
+    let mut body = response.into_body();
+    let mut whole = Vec::new();
+    while let Some(piece) = within("a piece of the body", body.data()).await {
+        match piece {
+            Ok(piece) => {
+                let _ = body.flow_control().release_capacity(piece.len());
+                whole.extend_from_slice(&piece);
+            }
+            Err(e) => return (Err(e), None),
+        }
+    }
+    let trailers = within("trailers", body.trailers()).await.ok().flatten();
+    (Ok(whole.into()), trailers)
+}
+
+fn get(addr: SocketAddr, path: &str) -> Request<()> {
+    Request::get(format!("http://{addr}{path}"))
+        .body(())
+        .unwrap()
+}
+
+#[test]
+fn requests_become_those_of_http1() {
+    harness::run(async {
+        let origin = Origin::start(|request| Reply::ok(&request.body)).await;
+        let proxy = forward(origin.addr()).await;
+        let mut requests = connect(proxy.addr()).await;
+
+        let response = send(&mut requests, get(proxy.addr(), "/a?b"), &[], None)
+            .await
+            .unwrap();
+        assert_eq!(response.status(), 200);
+        assert!(response.headers().contains_key("date"));
+        assert!(!response.headers().contains_key("connection"));
+        let seen = origin.requests().pop().unwrap();
+        assert_eq!((&*seen.method, &*seen.target), ("GET", "/a?b"));
+        assert_eq!(seen.header("host").unwrap(), proxy.addr().to_string());
+
+        for (body, length, framing) in [
+            (&["hello", " ", "world"][..], None, "chunked"),
+            (&["hello world"], Some("11"), "length"),
+            (&[""], None, "chunked"),
+            (&[""], Some("0"), "length"),
+            (&[], None, "length"),
+        ] {
+            let mut request = Request::post(format!("http://{}/", proxy.addr()));
+            if let Some(length) = length {
+                request = request.header("content-length", length);
+            }
+            let response = send(&mut requests, request.body(()).unwrap(), body, None)
+                .await
+                .unwrap();
+            assert_eq!(response.status(), 200);
+            assert_eq!(read(response).await.0.unwrap(), body.concat(), "{body:?}");
+            let seen = origin.requests().pop().unwrap();
+            assert_eq!(seen.body, body.concat());
+            let (te, cl) = (
+                seen.header("transfer-encoding"),
+                seen.header("content-length"),
+            );
+            assert_eq!(te.is_some(), framing == "chunked", "{body:?} {seen:?}");
+            assert_eq!(cl.is_some(), framing == "length", "{body:?} {seen:?}");
+        }
+        assert_eq!(origin.errors(), Vec::<String>::new());
+        assert_eq!(
+            origin.connections(),
+            1,
+            "nothing stray came behind a request"
+        );
+    });
+}
+
+#[test]
+fn cookies_are_joined() {
+    harness::run(async {
+        let origin = Origin::start(|_| Reply::ok("")).await;
+        let proxy = forward(origin.addr()).await;
+        let mut requests = connect(proxy.addr()).await;
+        let request = Request::get(format!("http://{}/", proxy.addr()))
+            .header("cookie", "a=1")
+            .header("x", "y")
+            .header("cookie", "b=2")
+            .header("cookie", "c=3")
+            .body(())
+            .unwrap();
+        send(&mut requests, request, &[], None).await.unwrap();
+        let seen = origin.requests().pop().unwrap();
+        let cookies = seen.fields.all("cookie");
+        assert_eq!(cookies, ["a=1; b=2; c=3"]);
+    });
+}
+
+#[test]
+fn responses_become_those_of_http2() {
+    harness::run(async {
+        let origin = Origin::start(|request| match &*request.target {
+            "/chunked" => Reply::chunked(["hel", "lo"]),
+            "/trailers" => Reply::raw(
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x\r\n\r\n\
+                 5\r\nhello\r\n0\r\nx: y\r\nContent-Length: 9\r\n\r\n",
+            ),
+            "/close" => Reply::raw("HTTP/1.0 200 OK\r\nKeep-Alive: 5\r\n\r\nhello").close(),
+            "/304" => Reply::raw("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n"),
+            "/204" => Reply::raw("HTTP/1.1 204 No Content\r\n\r\n"),
+            "/hints" => Reply::raw(
+                "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+            ),
+            "/short" => Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello").close(),
+            _ if request.method == "HEAD" => {
+                Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+            }
+            _ => Reply::ok("hello"),
+        })
+        .await;
+        let proxy = forward(origin.addr()).await;
+        let mut requests = connect(proxy.addr()).await;
+        for (path, status, body) in [
+            ("/", 200, "hello"),
+            ("/chunked", 200, "hello"),
+            ("/trailers", 200, "hello"),
+            ("/close", 200, "hello"),
+            ("/hints", 200, "hello"),
+            ("/304", 304, ""),
+            ("/204", 204, ""),
+        ] {
+            let response = send(&mut requests, get(proxy.addr(), path), &[], None)
+                .await
+                .unwrap();
+            assert_eq!(response.status(), status, "{path}");
+            for name in ["connection", "keep-alive", "transfer-encoding"] {
+                assert!(!response.headers().contains_key(name), "{path} {name}");
+            }
+            let (text, trailers) = read(response).await;
+            assert_eq!(text.unwrap(), body, "{path}");
+            let trailers = trailers.unwrap_or_default();
+            assert_eq!(trailers.contains_key("x"), path == "/trailers", "{path}");
+            assert!(!trailers.contains_key("content-length"), "{path}");
+        }
+        let request = Request::head(format!("http://{}/", proxy.addr()))
+            .body(())
+            .unwrap();
+        let response = send(&mut requests, request, &[], None).await.unwrap();
+        assert_eq!(response.headers()["content-length"], "5");
+        assert_eq!(read(response).await.0.unwrap(), "");
+
+        // A response that breaks off is an error, never a shorter one.
+        let response = send(&mut requests, get(proxy.addr(), "/short"), &[], None).await;
+        let e = match response {
+            Ok(response) => read(response).await.0.unwrap_err(),
+            Err(e) => e,
+        };
+        assert_eq!(e.reason(), Some(Reason::INTERNAL_ERROR), "{e}");
+        // And of one stream only.
+        let response = send(&mut requests, get(proxy.addr(), "/"), &[], None)
+            .await
+            .unwrap();
+        assert_eq!(read(response).await.0.unwrap(), "hello");
+    });
+}
+
+/// The first bytes tell which protocol is spoken, in whatever pieces they come.
+#[test]
+fn both_protocols_on_one_port() {
+    harness::run(async {
+        let origin = Origin::start(|_| Reply::ok("hello")).await;
+        let proxy = forward(origin.addr()).await;
+        for piece in [1, 3, usize::MAX] {
+            for request in ["GET", "POST", "PROPFIND", "PRINT"] {
+                let text = format!("{request} / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+                let answer = harness::ask(proxy.addr(), text.as_bytes(), piece).await;
+                assert_eq!(answer.status(), Some(200), "{request} {piece}");
+            }
+            let preface =
+                b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\0\x07\0\0\0\0\0";
+            let answer = harness::ask(proxy.addr(), preface, piece).await;
+            assert_eq!(
+                answer.bytes.get(3),
+                Some(&4),
+                "SETTINGS come first: {answer:?}"
+            );
+        }
+        // Where it is not allowed it is a malformed request.
+        let proxy = harness::forward(origin.addr()).await;
+        let answer = harness::ask(proxy.addr(), b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 99).await;
+        assert!(matches!(answer.status(), Some(400 | 505)), "{answer:?}");
+    });
+}
