@@ -7,6 +7,7 @@
 //! header_ops.rs       header_ops: changes of a head against a list of fields
 //! ketama.rs           ketama: the ring against an ordered map
 //! pool_ops.rs         pool_ops: the pools against vectors
+//! range.rs            range: parts of a response exist and are no more than the whole
 //! exchange_events.rs  exchange_events: the state of an exchange against its history
 //! split.rs            how inputs are cut
 //! reference/          a parser written from the RFCs, byte by byte, and slow
@@ -23,6 +24,7 @@ mod header_ops;
 mod heads;
 mod ketama;
 mod pool_ops;
+mod range;
 pub mod reference;
 mod split;
 
@@ -33,6 +35,7 @@ pub use self::header_ops::{HeaderOps, header_ops};
 pub use self::heads::{h1_request, h1_response};
 pub use self::ketama::{Rings, ketama};
 pub use self::pool_ops::{PoolOps, pool_ops};
+pub use self::range::range;
 
 #[cfg(test)]
 mod tests;

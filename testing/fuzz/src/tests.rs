@@ -57,6 +57,11 @@ fn ketama_holds() {
 }
 
 #[test]
+fn range_holds() {
+    replay("range", range);
+}
+
+#[test]
 fn pool_ops_holds() {
     replay("pool_ops", structured(pool_ops));
 }
