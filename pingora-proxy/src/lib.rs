@@ -22,6 +22,8 @@ mod forward;
 mod exchange;
 // Error answers, the log, the fate of the connection.
 mod finish;
+// Parts of a response.
+mod range;
 
 pub use self::builder::{
     ProcessCustomSession, ProxyServiceBuilder, http_proxy, http_proxy_service,
@@ -29,6 +31,7 @@ pub use self::builder::{
 };
 pub use self::phases::{FailToProxy, ProxyHttp, ProxyWarnLogContext};
 pub use self::proxy::HttpProxy;
+pub use self::range::{MultiRangeInfo, RangeType, range_header_filter};
 pub use self::session::Session;
 
 /// The state of an exchange, for fuzzing.
