@@ -74,11 +74,14 @@ impl RequestBody {
         }
     }
 
-    /// Polls until the main session goes away; what it still sends is dropped.
-    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<BError> {
+    /// Polls until the main session says that it failed; what it still sends besides is dropped.
+    ///
+    /// That it sends nothing more means nothing: it may have had nothing to send.
+    pub(super) fn poll_failed(&mut self, cx: &mut Context<'_>) -> Poll<BError> {
+        // Each turn takes a piece out of a bounded channel.
         loop {
             match ready!(self.from_main.poll_recv(cx)) {
-                None => return Poll::Ready(main_session_gone()),
+                None => return Poll::Pending,
                 Some(HttpTask::Failed(e)) => return Poll::Ready(e.into_down()),
                 Some(_) => (),
             }
@@ -93,6 +96,14 @@ impl RequestBody {
     /// There is no body, whatever the head said.
     pub(super) fn clear(&mut self) {
         self.left = Left::Nothing;
+    }
+
+    /// The body has this length, whatever the head said.
+    pub(super) fn expect(&mut self, len: usize) {
+        self.left = match len {
+            0 => Left::Nothing,
+            len => Left::Bytes(len),
+        };
     }
 
     /// From here on bytes come until the main session ends them.

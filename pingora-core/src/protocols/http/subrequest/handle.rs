@@ -8,8 +8,8 @@ use crate::protocols::http::HttpTask;
 
 /// The other end of a subrequest: sends it a body, receives its response.
 ///
-/// Dropping it tells the subrequest that nobody is interested any more: it ends with an error at
-/// its next step. To let it run without looking at the response, use
+/// Dropping it, or only `rx`, tells the subrequest that nobody is interested any more: it ends with
+/// an error at its next step. To let it run without looking at the response, use
 /// [`drain_tasks`](SubrequestHandle::drain_tasks).
 pub struct SubrequestHandle {
     /// Takes the pieces of the request body: `Body` with the end mark on the last, or `Done`.
@@ -25,15 +25,15 @@ pub struct SubrequestHandle {
 impl SubrequestHandle {
     /// Receives and drops the response, in a task that ends with the subrequest.
     ///
-    /// The subrequest sees a client that takes everything and stays until the end. Needs a runtime
-    /// of tokio.
+    /// The subrequest sees a client that takes everything and stays until the end. A body that is
+    /// to be sent takes a clone of `tx`, made before. Needs a runtime of tokio.
     pub fn drain_tasks(self) -> JoinHandle<()> {
         tokio::spawn(async move {
             let SubrequestHandle { tx, mut rx, .. } = self;
+            // A body nobody sends breaks off instead of being waited for.
+            drop(tx);
             // Ends with the subrequest, which owns the sender.
             while rx.recv().await.is_some() {}
-            // Until here: a client whose sending side is gone counts as gone.
-            drop(tx);
         })
     }
 }

@@ -14,12 +14,16 @@ use crate::protocols::http::HttpTask;
 type Reserving =
     Pin<Box<dyn Future<Output = Result<OwnedPermit<HttpTask>, SendError<()>>> + Send + Sync>>;
 
+type Closing = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
+
 pub(super) struct ResponsePipe {
     to_main: Sender<HttpTask>,
     queue: VecDeque<HttpTask>,
     queued_bytes: usize,
     /// Set while the channel is full.
     reserving: Option<Reserving>,
+    /// Set while somebody waits for the other end to go away.
+    closing: Option<Closing>,
 }
 
 impl ResponsePipe {
@@ -29,6 +33,7 @@ impl ResponsePipe {
             queue: VecDeque::new(),
             queued_bytes: 0,
             reserving: None,
+            closing: None,
         }
     }
 
@@ -80,6 +85,15 @@ impl ResponsePipe {
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Polls until nobody receives any more.
+    pub(super) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let closing = self.closing.get_or_insert_with(|| {
+            let to_main = self.to_main.clone();
+            Box::pin(async move { to_main.closed().await })
+        });
+        closing.as_mut().poll(cx)
     }
 
     /// Drops what is queued; nothing follows.

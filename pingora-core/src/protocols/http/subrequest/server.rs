@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use log::{debug, warn};
 use pingora_error::{
     BError, Error,
-    ErrorType::{ReadError, ReadTimedout, WriteError, WriteTimedout},
+    ErrorType::{ConnectionClosed, ReadError, ReadTimedout, WriteError, WriteTimedout},
     Result,
 };
 use pingora_http::fields::KnownName;
@@ -157,6 +157,20 @@ impl HttpSession {
         self.state.body.clear();
     }
 
+    /// Announces a body of this length in place of the one of the main session.
+    ///
+    /// # Errors
+    /// Never in practice: the length is a valid field value.
+    #[doc(hidden)]
+    pub fn set_request_body_length(&mut self, len: usize) -> Result<()> {
+        self.state.req.remove_known(KnownName::TransferEncoding);
+        self.state
+            .req
+            .insert_header(http::header::CONTENT_LENGTH, len)?;
+        self.state.body.expect(len);
+        Ok(())
+    }
+
     /// Reads the next piece of the request body; `None` at its end. Cancel-safe.
     pub async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
         poll_fn(|cx| self.poll_read_body(cx)).await
@@ -201,10 +215,14 @@ impl HttpSession {
         self.read_body_bytes().await
     }
 
-    /// Polls until the main session is gone.
+    /// Polls until nobody takes the response any more, or the main session says that it failed.
     #[doc(hidden)]
     pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<BError> {
-        self.state.body.poll_gone(cx)
+        if let Poll::Ready(e) = self.state.body.poll_failed(cx) {
+            return Poll::Ready(e);
+        }
+        ready!(self.state.pipe.poll_closed(cx));
+        Poll::Ready(Error::explain(ConnectionClosed, "nobody takes the response").into_down())
     }
 
     /// Waits for what the main session sends next. Cancel-safe.
@@ -470,10 +488,12 @@ impl HttpSession {
         !self.state.pipe.is_empty()
     }
 
-    /// Tells the maker of the subrequest why it failed; what is queued is dropped.
+    /// Tells the maker of the subrequest why it failed. A response that has not ended breaks off.
     pub fn on_proxy_failure(&mut self, e: Box<Error>) {
         debug!("subrequest failed: {e}, {}", self.request_summary());
-        self.shutdown();
+        if !self.state.ended || self.has_pending_proxy_tasks() {
+            self.shutdown();
+        }
         if let Some(failure) = self.state.failure.take() {
             // Who does not listen sees the response break off.
             let _ = failure.send(e);
