@@ -43,7 +43,7 @@ where
         self.inner
             .logging(&mut session, error.as_deref(), &mut ctx)
             .await;
-        self.settle(session, &ctx, fate).await
+        self.settle(session, &ctx, error, fate).await
     }
 
     /// Has the failure answered; returns what becomes of the connection.
@@ -87,10 +87,24 @@ where
         &self,
         mut session: Session,
         ctx: &SV::CTX,
+        error: Option<BError>,
         fate: Fate,
     ) -> Option<ReusedHttpStream> {
         if fate == Fate::Abort {
+            if let Some(e) = error {
+                session.on_proxy_failure(e);
+            }
             session.shutdown().await;
+            return None;
+        }
+        if let Some(e) = error
+            && session.is_subrequest()
+        {
+            // Its maker gets the answer whole, and learns why it is one.
+            if let Err(e) = session.finish_body().await {
+                debug!("the response of a subrequest could not be ended: {e}");
+            }
+            session.on_proxy_failure(e);
             return None;
         }
         if fate == Fate::Close {

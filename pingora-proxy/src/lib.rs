@@ -24,6 +24,8 @@ mod exchange;
 mod finish;
 // Parts of a response.
 mod range;
+// Requests the proxy makes to itself.
+pub mod subrequest;
 
 pub use self::builder::{
     ProcessCustomSession, ProxyServiceBuilder, http_proxy, http_proxy_service,
@@ -33,6 +35,7 @@ pub use self::phases::{FailToProxy, ProxyHttp, ProxyWarnLogContext};
 pub use self::proxy::HttpProxy;
 pub use self::range::{MultiRangeInfo, RangeType, range_header_filter};
 pub use self::session::Session;
+pub use self::subrequest::spawn::{PreparedSubrequest, Subrequest, SubrequestSpawner};
 
 /// The state of an exchange, for fuzzing.
 #[cfg(fuzzing)]

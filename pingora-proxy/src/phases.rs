@@ -1,7 +1,8 @@
 //! [`ProxyHttp`]: the hooks of a proxied request, in the order they run.
 //!
 //! ```text
-//! new_ctx → on_connection_reuse → early_request_filter → modules → request_filter
+//! new_ctx → on_connection_reuse → early_request_filter → allow_spawning_subrequest
+//!         → modules → request_filter
 //!         → proxy_upstream_filter
 //!         → upstream_peer → connect ─┬─ fail_to_connect ── retry? ─┐
 //!              ↑                     └─ connected_to_upstream      │
@@ -114,6 +115,17 @@ pub trait ProxyHttp {
         Self: 'async_trait,
     {
         Box::pin(Pass)
+    }
+
+    /// Returns whether this request may make subrequests to the proxy; false by default.
+    ///
+    /// Asked once, after [`early_request_filter`](Self::early_request_filter). A subrequest is
+    /// asked as well: tell it by [`Session::subrequest_ctx`] if it must not make more of them.
+    fn allow_spawning_subrequest(&self, _session: &Session, _ctx: &Self::CTX) -> bool
+    where
+        Self::CTX: Send + Sync,
+    {
+        false
     }
 
     /// Checks, limits, answers: `Ok(true)` means a response was sent and nothing more is done.

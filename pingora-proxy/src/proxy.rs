@@ -97,7 +97,7 @@ where
     C: custom::Connector,
 {
     async fn serve(
-        &self,
+        self: &Arc<Self>,
         mut downstream: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
@@ -199,7 +199,7 @@ mod tests {
     /// Each request allocates its future: what is rare must not make it large.
     #[test]
     fn the_future_of_a_request_is_small() {
-        let proxy = HttpProxy::new(Default, Arc::new(ServerConf::default()));
+        let proxy = Arc::new(HttpProxy::new(Default, Arc::new(ServerConf::default())));
         let (stream, _client) = tokio::io::duplex(1);
         let (_stop, shutdown) = tokio::sync::watch::channel(false);
         let future = proxy.serve(ServerSession::new_http1(Box::new(stream)), &shutdown);

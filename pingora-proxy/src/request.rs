@@ -1,5 +1,7 @@
 //! A request's walk through the phases, up to the response.
 
+use std::sync::Arc;
+
 use log::{debug, warn};
 use pingora_core::connectors::http::custom;
 use pingora_core::protocols::UniqueID;
@@ -12,7 +14,7 @@ use pingora_error::{
 };
 
 use crate::exchange::{Exchange, H1Leg};
-use crate::{HttpProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use crate::{HttpProxy, ProxyHttp, ProxyWarnLogContext, Session, SubrequestSpawner};
 
 /// How the phases of a request ended.
 pub(crate) enum Outcome {
@@ -36,7 +38,11 @@ where
     C: custom::Connector,
 {
     /// Runs the hooks in order until one answers, an upstream does, or something fails.
-    pub(crate) async fn run_phases(&self, session: &mut Session, ctx: &mut SV::CTX) -> Outcome {
+    pub(crate) async fn run_phases(
+        self: &Arc<Self>,
+        session: &mut Session,
+        ctx: &mut SV::CTX,
+    ) -> Outcome {
         match self.before_upstream(session, ctx).await {
             Ok(true) => self.try_upstreams(session, ctx).await,
             Ok(false) => Outcome::Answered,
@@ -45,8 +51,15 @@ where
     }
 
     /// Returns whether to go upstream.
-    async fn before_upstream(&self, session: &mut Session, ctx: &mut SV::CTX) -> Result<bool> {
+    async fn before_upstream(
+        self: &Arc<Self>,
+        session: &mut Session,
+        ctx: &mut SV::CTX,
+    ) -> Result<bool> {
         self.inner.early_request_filter(session, ctx).await?;
+        if self.inner.allow_spawning_subrequest(session, ctx) {
+            session.subrequest_spawner = Some(SubrequestSpawner::new(self.clone()));
+        }
         if !session.downstream_modules_ctx.is_empty() {
             let Session {
                 downstream_session,

@@ -13,6 +13,9 @@ use pingora_core::server::ShutdownWatch;
 use pingora_error::{ErrorType::ReadError, OkOrErr, Result};
 use pingora_http::ResponseHeader;
 
+use crate::SubrequestSpawner;
+use crate::subrequest::Ctx;
+
 /// What a client sends beside its request.
 type CustomMessages = Box<dyn Messages<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>;
 
@@ -42,6 +45,10 @@ pub struct Session {
     pub downstream_modules_ctx: HttpModuleCtx,
     /// Ignore `Range` headers of the client: the response is sent whole.
     pub ignore_downstream_range: bool,
+    /// What a subrequest knows about itself; `None` in the request of a client.
+    pub subrequest_ctx: Option<Box<Ctx>>,
+    /// Makes subrequests, if [`ProxyHttp::allow_spawning_subrequest`](crate::ProxyHttp) allows it.
+    pub subrequest_spawner: Option<SubrequestSpawner>,
     pub(crate) upstream: UpstreamCounters,
     shutdown: Option<ShutdownWatch>,
 }
@@ -64,6 +71,8 @@ impl Session {
             downstream_session: Box::new(downstream),
             downstream_modules_ctx: modules.build_ctx(),
             ignore_downstream_range: false,
+            subrequest_ctx: None,
+            subrequest_spawner: None,
             upstream: UpstreamCounters::default(),
             shutdown,
         }

@@ -16,5 +16,6 @@ mod phases;
 mod requests;
 mod responses;
 mod retry;
+mod subrequest;
 mod timeouts;
 mod upgrade;
