@@ -48,6 +48,13 @@ Checks each published crate without features, with each feature alone, and with 
 /// Seconds per fuzz target in `cargo xtask test`.
 const FUZZ_SECONDS: u32 = 5;
 
+/// The TLS library of the jobs that test everything; the others have tests of their own.
+const TLS: &str = "openssl";
+
+/// Features that choose a TLS library, build one from source, or are set by those that do. Any set
+/// of them compiles, but only the first serves, so the jobs name the one they want.
+const TLS_FEATURES: &[&str] = &["openssl", "openssl-vendored", "any_tls", "openssl_derived"];
+
 /// A job's name and function.
 type Job = (&'static str, fn(&mut Steps) -> Result<(), String>);
 
@@ -143,7 +150,8 @@ fn sources(steps: &mut Steps) -> Result<(), String> {
 }
 
 fn clippy(steps: &mut Steps) -> Result<(), String> {
-    for features in ["--no-default-features", "--all-features"] {
+    packages::install(steps)?;
+    for features in ["--no-default-features", &everything(TLS)?] {
         let cmd = Cmd::new(&format!(
             "cargo clippy --workspace --all-targets {features} -- -D warnings"
         ));
@@ -166,7 +174,7 @@ fn tests(steps: &mut Steps) -> Result<(), String> {
     } else {
         "cargo test --lib --bins --tests --examples"
     };
-    for features in ["--no-default-features", "--all-features"] {
+    for features in ["--no-default-features", &everything(TLS)?] {
         let cmd = Cmd::new(&format!("{runner} --workspace {features}")).count_tests();
         steps.run(&format!("tests {features}"), cmd)?;
     }
@@ -174,7 +182,11 @@ fn tests(steps: &mut Steps) -> Result<(), String> {
         let cmd = Cmd::new(&format!("cargo test -p {package} --test {target}"));
         steps.run(&format!("test {package} {target}"), cmd)?;
     }
-    let cmd = Cmd::new("cargo test --doc --workspace --all-features").count_tests();
+    let cmd = Cmd::new(&format!(
+        "cargo test --doc --workspace {}",
+        everything(TLS)?
+    ))
+    .count_tests();
     steps.run("doc examples", cmd)
 }
 
@@ -189,13 +201,36 @@ fn benches(steps: &mut Steps) -> Result<(), String> {
     }
     steps.run(
         "benches, one iteration",
-        Cmd::new("cargo test --workspace --all-features --bench").args(["*"]),
+        Cmd::new(&format!(
+            "cargo test --workspace {} --bench",
+            everything(TLS)?
+        ))
+        .args(["*"]),
     )
 }
 
 fn docs(steps: &mut Steps) -> Result<(), String> {
-    let cmd = Cmd::new("cargo doc --workspace --all-features --no-deps").deny_doc_warnings();
+    packages::install(steps)?;
+    let cmd = Cmd::new(&format!(
+        "cargo doc --workspace {} --no-deps",
+        everything(TLS)?
+    ))
+    .deny_doc_warnings();
     steps.run("docs", cmd)
+}
+
+/// Returns the argument for every feature of the workspace but those of TLS, and the library `tls`.
+fn everything(tls: &str) -> Result<String, String> {
+    let packages = manifest::workspace()?;
+    let mut features: Vec<&str> = packages
+        .iter()
+        .flat_map(|package| package.features.iter().map(String::as_str))
+        .filter(|feature| !TLS_FEATURES.contains(feature))
+        .collect();
+    features.push(tls);
+    features.sort_unstable();
+    features.dedup();
+    Ok(format!("--features {}", features.join(",")))
 }
 
 fn check_features(steps: &mut Steps) -> Result<(), String> {
@@ -214,7 +249,9 @@ fn check_features(steps: &mut Steps) -> Result<(), String> {
             &format!("features: {} without", package.name),
             Cmd::new(&check),
         )?;
-        for feature in &package.features {
+        // Building a library from source takes minutes and says nothing about this crate.
+        let wanted = |feature: &&String| !feature.ends_with("vendored");
+        for feature in package.features.iter().filter(wanted) {
             let cmd = Cmd::new(&check).args(["--features", feature]);
             steps.run(&format!("features: {} with {feature}", package.name), cmd)?;
         }
@@ -224,9 +261,11 @@ fn check_features(steps: &mut Steps) -> Result<(), String> {
 
 /// Builds what users build with the oldest supported compiler.
 fn msrv(steps: &mut Steps) -> Result<(), String> {
+    packages::install(steps)?;
     let toolchain = msrv_toolchain()?;
     let cmd = Cmd::new(&format!(
-        "cargo +{toolchain} check --workspace --all-features --lib --bins --examples"
+        "cargo +{toolchain} check --workspace {} --lib --bins --examples",
+        everything(TLS)?
     ));
     steps.run(&format!("msrv {toolchain}"), cmd)
 }

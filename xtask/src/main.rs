@@ -3,10 +3,12 @@
 //! Plain std, no dependencies: the first `cargo xtask test` on a bare machine must not wait for a
 //! task runner to compile. Reading order: this file dispatches, `steps.rs` runs commands and keeps
 //! the time, `jobs.rs` says what each job consists of, `packages.rs` brings the system packages,
-//! `layers.rs` and `marks.rs` check the sources, `fuzz.rs`, `bench.rs` and `api.rs` hold one task each.
+//! `layers.rs` and `marks.rs` check the sources, `fuzz.rs`, `bench.rs`, `certs.rs` and `api.rs`
+//! hold one task each.
 
 mod api;
 mod bench;
+mod certs;
 mod fuzz;
 mod jobs;
 mod layers;
@@ -61,6 +63,12 @@ const TASKS: &[(&str, &str, &str, Task)] = &[
         "the comparison harness in testing/bench",
         bench::HELP,
         bench::run,
+    ),
+    (
+        "certs",
+        "the certificates of the TLS tests, made anew",
+        certs::HELP,
+        certs::run,
     ),
     (
         "api",

@@ -12,28 +12,33 @@ const NEEDED: &[(&str, &str, &str)] = &[
         "nginx",
         "a foreign origin for the end-to-end tests",
     ),
+    (
+        "pkg-config",
+        "pkg-config",
+        "finding the system's OpenSSL for the `openssl` feature",
+    ),
     ("curl", "curl", "a foreign client for the end-to-end tests"),
 ];
+
+/// The same for libraries, by their pkg-config name.
+const NEEDED_LIBRARIES: &[(&str, &str, &str)] =
+    &[("openssl", "libssl-dev", "the `openssl` feature")];
 
 /// Folders that hold daemons but are not on every user's search path.
 const SBIN: &[&str] = &["/usr/sbin", "/usr/local/sbin", "/sbin"];
 
-/// Makes sure that every needed program is there.
+/// Makes sure that every needed program and library is there.
 pub(crate) fn install(steps: &mut Steps) -> Result<(), String> {
-    let missing: Vec<_> = NEEDED
-        .iter()
-        .filter(|(program, ..)| find(program).is_none())
-        .collect();
+    let missing = missing();
     if missing.is_empty() {
         return Ok(());
     }
     let packages: Vec<&str> = missing.iter().map(|(_, package, _)| *package).collect();
     let Some(apt) = apt_get() else {
-        let mut text =
-            String::from("these programs are needed and cannot be installed from here:\n");
-        for (program, package, why) in missing {
+        let mut text = String::from("these are needed and cannot be installed from here:\n");
+        for (name, package, why) in missing {
             text.push_str(&format!(
-                "  {program} (Debian/Ubuntu package {package}): {why}\n"
+                "  {name} (Debian/Ubuntu package {package}): {why}\n"
             ));
         }
         return Err(text
@@ -48,12 +53,23 @@ pub(crate) fn install(steps: &mut Steps) -> Result<(), String> {
         "system packages: apt-get install",
         apt("install -q -y --no-install-recommends").args(packages),
     )?;
-    match NEEDED.iter().find(|(program, ..)| find(program).is_none()) {
-        Some((program, package, _)) => Err(format!(
-            "{package} is installed but `{program}` is not found"
-        )),
+    match self::missing().first() {
+        Some((name, package, _)) => {
+            Err(format!("{package} is installed but `{name}` is not found"))
+        }
         None => Ok(()),
     }
+}
+
+fn missing() -> Vec<(&'static str, &'static str, &'static str)> {
+    let programs = NEEDED
+        .iter()
+        .filter(|(program, ..)| find(program).is_none());
+    let libraries = NEEDED_LIBRARIES.iter().filter(|(library, ..)| {
+        let ask = Cmd::new(&format!("pkg-config --exists {library}"));
+        ask.output().is_none()
+    });
+    programs.chain(libraries).copied().collect()
 }
 
 /// Returns the start of an apt-get command line that needs no password, if there is one.

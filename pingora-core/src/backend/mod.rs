@@ -1,23 +1,44 @@
-//! The TLS gate: the only file that names a TLS feature.
+//! The TLS gate: the only place that names a TLS feature.
 //!
-//! Whatever library is compiled in, the rest of the crate sees the same five modules:
+//! Any set of the features compiles; the first of `boringssl`, `openssl`, `rustls`, `s2n` serves.
+//! Whichever that is, the rest of the crate sees the same modules, and `contract` makes sure at
+//! compile time that each backend has them:
 //!
 //! | module | holds |
 //! |---|---|
 //! | `cert` | certificates and keys (`utils::tls`) |
 //! | `connector` | `Connector::new(Option<ConnectorOptions>)` with `ctx: TlsConnector`; `connect(stream, peer, alpn_override, &TlsConnector)` |
-//! | `listener` | `TlsSettings`, whose `build()` gives an `Acceptor` with `tls_handshake(stream)` |
-//! | `stream` | `SslStream<S>` |
+//! | `listener` | `TlsSettings`, whose `try_build()` gives an `Acceptor` with `tls_handshake(stream)` |
+//! | `stream` | the TLS stream |
 //! | `protocol` | what `protocols::tls` shows of the library: `TlsRef`, `CaType` and more |
 //! | `library` | the library itself, `pingora_core::tls` |
+//!
+//! What does not depend on the library is written once: `handshake` (timeouts, names, offload),
+//! `settings` (files, errors), `stream_traits` (what a TLS stream passes on to the one below), `keylog`.
 //!
 //! Without a TLS feature that is `none`, where every type that would need a library is
 //! uninhabited: what cannot work does not compile or answers with an error naming the features.
 
-mod none;
-use none as imp;
+mod contract;
+#[cfg(feature = "any_tls")]
+mod handshake;
+#[cfg(feature = "any_tls")]
+mod keylog;
+#[cfg(feature = "any_tls")]
+mod settings;
+#[cfg(feature = "any_tls")]
+mod stream_traits;
 
-pub use self::imp::library;
-// Who connects asks first whether there is TLS at all, so without it `connector` is for users only.
-#[allow(unused_imports)]
-pub(crate) use self::imp::{cert, connector, listener, protocol, stream};
+cfg_if::cfg_if! {
+    if #[cfg(feature = "openssl")] {
+        mod openssl;
+        use self::openssl as imp;
+        pub use pingora_openssl as library;
+    } else {
+        mod none;
+        use self::none as imp;
+        pub use self::none::library;
+    }
+}
+
+pub(crate) use self::imp::{cert, connector, listener, protocol};

@@ -20,7 +20,7 @@ use super::resolve::{Resolve, lookup};
 use crate::protocols::l4::ext;
 use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::l4::stream::Stream as L4Stream;
-use crate::protocols::{GetSocketDigest, SocketDigest, Stream, raw_connect};
+use crate::protocols::{GetProxyDigest, GetSocketDigest, SocketDigest, raw_connect};
 use crate::upstreams::peer::{Peer, Proxy, Unresolved, placeholder_port};
 
 /// How long a transport connection may take when the peer has no timeout at all.
@@ -177,7 +177,7 @@ impl L4Connector {
 
     /// Returns a connection to `peer`, through its proxy if it has one, within the connection
     /// timeout.
-    pub(super) async fn connect<P: Peer + Send + Sync>(&self, peer: &P) -> Result<Stream> {
+    pub(super) async fn connect<P: Peer + Send + Sync>(&self, peer: &P) -> Result<Box<L4Stream>> {
         let limit = match (peer.connection_timeout(), peer.total_connection_timeout()) {
             (Some(limit), _) => limit,
             (None, Some(_)) => return self.connect_unlimited(peer).await,
@@ -192,7 +192,7 @@ impl L4Connector {
         }
     }
 
-    async fn connect_unlimited<P: Peer + Send + Sync>(&self, peer: &P) -> Result<Stream> {
+    async fn connect_unlimited<P: Peer + Send + Sync>(&self, peer: &P) -> Result<Box<L4Stream>> {
         match peer.get_proxy() {
             Some(proxy) => connect_by_proxy(peer, proxy).await,
             None => Ok(Box::new(self.connect_directly(peer).await?)),
@@ -304,7 +304,7 @@ async fn connect_unix<P: Peer + Send + Sync>(
 }
 
 /// Connects to the proxy and has it connect to the peer.
-async fn connect_by_proxy<P: Peer + Send + Sync>(peer: &P, proxy: &Proxy) -> Result<Stream> {
+async fn connect_by_proxy<P: Peer + Send + Sync>(peer: &P, proxy: &Proxy) -> Result<Box<L4Stream>> {
     let extra_headers = peer.get_peer_options().map(|o| &o.extra_proxy_headers);
     let headers = proxy
         .headers
@@ -314,7 +314,11 @@ async fn connect_by_proxy<P: Peer + Send + Sync>(peer: &P, proxy: &Proxy) -> Res
 
     let mut socket = L4Stream::from(ext::connect_uds(&proxy.next_hop).await?);
     trace(peer, &mut socket);
-    let (mut stream, digest) = raw_connect::connect(Box::new(socket), &request, peer).await?;
+    let (stream, digest) = raw_connect::connect(Box::new(socket), &request, peer).await?;
+    let mut stream: Box<L4Stream> = stream
+        .into_any()
+        .downcast()
+        .expect("raw_connect gives back the stream it was given");
     stream.set_proxy_digest(digest);
     Ok(stream)
 }

@@ -18,12 +18,10 @@ mod idle;
 mod resolve;
 // Several addresses, the first to answer wins (RFC 8305).
 mod race;
-// TLS on a new connection.
-mod tls;
 // Which peers do not speak what was hoped for.
 mod preferred;
-// Connecting on threads of its own.
-mod offload;
+// Connecting on threads of its own; accepting too.
+pub(crate) mod offload;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -49,7 +47,7 @@ pub use self::options::PoolCallback;
 /// ```
 pub struct TransportConnector {
     idle: Arc<idle::IdleConnections>,
-    l4: Arc<l4::L4Connector>,
+    layers: Arc<transport::Layers>,
     offload: Option<offload::OffloadRuntime>,
     preferred_http_version: preferred::PreferredHttpVersion,
     pool_callback: Option<PoolCallback>,

@@ -235,6 +235,7 @@ fn connections_outlive_the_runtime_of_the_sweeper() {
     }
 }
 
+#[cfg(not(feature = "any_tls"))]
 #[tokio::test]
 async fn tls_without_a_library_is_refused_before_connecting() {
     let server = Server::start().await;

@@ -8,12 +8,13 @@ use pingora_error::{Error, ErrorSource, ErrorType, OrErr, Result};
 
 use super::idle::{IdleConnections, Probe};
 use super::l4::L4Connector;
-use super::offload::OffloadRuntime;
+use super::offload::{AbortOnDrop, OffloadRuntime};
 use super::options::DEFAULT_POOL_SIZE;
 use super::preferred::PreferredHttpVersion;
 use super::resolve::{Resolve, SystemResolver};
-use super::{ConnectorOptions, TransportConnector, tls};
-use crate::protocols::Stream;
+use super::{ConnectorOptions, TransportConnector};
+use crate::backend::connector as tls;
+use crate::protocols::{ALPN, Stream};
 use crate::upstreams::peer::Peer;
 
 impl TransportConnector {
@@ -28,14 +29,16 @@ impl TransportConnector {
         resolver: Arc<dyn Resolve>,
     ) -> Self {
         let options = options.unwrap_or_else(|| ConnectorOptions::new(DEFAULT_POOL_SIZE));
+        let tls = tls::Connector::new(Some(options.clone()));
         TransportConnector {
             idle: Arc::new(IdleConnections::new(options.keepalive_pool_size)),
-            l4: Arc::new(L4Connector::new(
-                options.bind_to_v4,
-                options.bind_to_v6,
-                resolver,
-            )),
-            offload: options.offload_threadpool.and_then(OffloadRuntime::new),
+            layers: Arc::new(Layers {
+                l4: L4Connector::new(options.bind_to_v4, options.bind_to_v6, resolver),
+                tls: tls.ctx,
+            }),
+            offload: options
+                .offload_threadpool
+                .and_then(|size| OffloadRuntime::named(size, "connect offload")),
             preferred_http_version: PreferredHttpVersion::new(),
             pool_callback: options.keepalive_pool_callback,
             unexpected_data: Arc::default(),
@@ -68,21 +71,20 @@ impl TransportConnector {
     /// not be set up as the peer wants it.
     pub async fn new_stream<P: Peer + Send + Sync + 'static>(&self, peer: &P) -> Result<Stream> {
         tls::ensure_supported(peer)?;
+        let alpn = (peer.tls() && self.is_h1_only(peer)).then_some(ALPN::H1);
         let Some(offload) = &self.offload else {
-            return establish(&self.l4, peer).await;
+            return self.layers.establish(peer, alpn).await;
         };
-        let (l4, owned_peer) = (self.l4.clone(), peer.clone());
+        let (layers, owned_peer) = (self.layers.clone(), peer.clone());
         let asked = Instant::now();
         let attempt = offload.runtime_of(peer.reuse_hash()).spawn(async move {
             log::trace!(
                 "connection attempt waited {:?} for its thread",
                 asked.elapsed()
             );
-            establish(&l4, &owned_peer).await
+            layers.establish(&owned_peer, alpn).await
         });
-        // a task outlives the future that waits for it unless it is told
-        let attempt = AbortOnDrop(attempt);
-        attempt.await.or_err(
+        AbortOnDrop::new(attempt).await.or_err(
             ErrorType::InternalError,
             "the connection attempt was cut short",
         )?
@@ -161,14 +163,38 @@ impl TransportConnector {
     }
 }
 
-/// Makes a connection: transport, proxy and TLS, within the total timeout.
-async fn establish<P: Peer + Send + Sync>(l4: &L4Connector, peer: &P) -> Result<Stream> {
-    let Some(limit) = peer.total_connection_timeout() else {
-        return l4.connect(peer).await.map_err(|e| upstream_error(e, peer));
-    };
-    match pingora_timeout::timeout(limit, l4.connect(peer)).await {
-        Ok(done) => done.map_err(|e| upstream_error(e, peer)),
-        Err(_) => Err(upstream_error(timed_out(limit), peer)),
+/// What makes connections: sockets below, TLS above.
+pub(super) struct Layers {
+    l4: L4Connector,
+    tls: tls::TlsConnector,
+}
+
+impl Layers {
+    /// Makes a connection: transport, proxy and TLS, within the total timeout.
+    async fn establish<P: Peer + Send + Sync>(
+        &self,
+        peer: &P,
+        alpn: Option<ALPN>,
+    ) -> Result<Stream> {
+        let Some(limit) = peer.total_connection_timeout() else {
+            return self
+                .connect(peer, alpn)
+                .await
+                .map_err(|e| upstream_error(e, peer));
+        };
+        match pingora_timeout::timeout(limit, self.connect(peer, alpn)).await {
+            Ok(done) => done.map_err(|e| upstream_error(e, peer)),
+            Err(_) => Err(upstream_error(timed_out(limit), peer)),
+        }
+    }
+
+    async fn connect<P: Peer + Send + Sync>(&self, peer: &P, alpn: Option<ALPN>) -> Result<Stream> {
+        let stream = self.l4.connect(peer).await?;
+        if !peer.tls() {
+            return Ok(stream);
+        }
+        let stream = tls::connect(*stream, peer, alpn, &self.tls).await?;
+        Ok(Box::new(stream))
     }
 }
 
@@ -195,24 +221,4 @@ fn upstream_error<P: Peer>(mut e: Box<Error>, peer: &P) -> Box<Error> {
     };
     e.set_context(context);
     e
-}
-
-/// Aborts a task when nobody waits for it any more.
-struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
-
-impl<T> Future for AbortOnDrop<T> {
-    type Output = std::result::Result<T, tokio::task::JoinError>;
-
-    fn poll(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Self::Output> {
-        std::pin::Pin::new(&mut self.0).poll(cx)
-    }
-}
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }

@@ -223,7 +223,7 @@ impl Listeners {
             let preparation = Preparation {
                 filter: self.connection_filter.clone(),
                 pre_tls: self.pre_tls.clone(),
-                tls: config.tls.map(|settings| settings.build()),
+                tls: config.tls.map(TlsSettings::try_build).transpose()?,
                 timeout: self.handshake_timeout,
             };
             stacks.push(TransportStack::new(socket, config.buffers, preparation));

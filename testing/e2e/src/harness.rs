@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora::apps::{HttpServerApp, HttpServerOptions};
+use pingora::listeners::tls::TlsSettings;
 use pingora::prelude::*;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, ShutdownSignal, ShutdownSignalWatch};
@@ -73,11 +74,30 @@ pub async fn forward(upstream: SocketAddr) -> Running {
 }
 
 /// Starts `server` with `service` on a free port of 127.0.0.1; returns once it listens.
-pub async fn start<A>(mut server: Server, mut service: Service<A>) -> Running
+pub async fn start<A>(server: Server, mut service: Service<A>) -> Running
 where
     A: pingora::apps::ServerApp + Send + Sync + 'static,
 {
     service.add_tcp("127.0.0.1:0");
+    run_with(server, service).await
+}
+
+/// Starts a server with `app` on a free port of 127.0.0.1 with TLS.
+pub async fn start_tls<A>(app: A, settings: TlsSettings) -> Running
+where
+    A: pingora::apps::ServerApp + Send + Sync + 'static,
+{
+    let server = Server::new_with_opt_and_conf(None, ServerConf::default());
+    let mut service = Service::new("tls".to_string(), app);
+    service.add_tls_with_settings("127.0.0.1:0", None, settings);
+    run_with(server, service).await
+}
+
+/// Starts `server` with `service`, whose addresses are set; returns once it listens.
+pub async fn run_with<A>(mut server: Server, service: Service<A>) -> Running
+where
+    A: pingora::apps::ServerApp + Send + Sync + 'static,
+{
     let mut addresses = service.address_watch();
     server.bootstrap();
     server.add_service(service);

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use pingora_error::Result;
+use pingora_error::{Error, ErrorType, Result};
 
 use super::missing;
 use super::stream::SslStream;
@@ -36,6 +36,26 @@ pub struct TlsConnector {
 #[derive(Debug)]
 pub struct TlsSettings {
     _never: Infallible,
+}
+
+/// Fails when `peer` wants TLS, before anything is sent to it.
+pub(crate) fn ensure_supported<P: Peer>(peer: &P) -> Result<()> {
+    if peer.tls() {
+        Err(unsupported(peer))
+    } else {
+        Ok(())
+    }
+}
+
+#[cold]
+fn unsupported<P: Peer>(peer: &P) -> Box<Error> {
+    let context = format!(
+        "peer {} wants TLS but no TLS feature is compiled in: enable openssl, boringssl, rustls \
+         or s2n, Peer: {peer}",
+        peer.address()
+    );
+    // the fault is in how this program was built
+    Error::explain(ErrorType::TLSHandshakeFailure, context).into_in()
 }
 
 /// Fails and drops the stream.

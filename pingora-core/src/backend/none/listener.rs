@@ -29,6 +29,11 @@ impl TlsSettings {
         match self.never {}
     }
 
+    /// Returns what accepts connections. Cannot be called.
+    pub(crate) fn try_build(self) -> Result<Acceptor> {
+        match self.never {}
+    }
+
     /// Offers HTTP/2. Cannot be called.
     pub fn enable_h2(&mut self) {
         match self.never {}

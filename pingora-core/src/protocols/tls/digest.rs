@@ -4,6 +4,8 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::ALPN;
+
 /// What a log or an application wants to know of a TLS connection.
 ///
 /// ```
@@ -26,6 +28,15 @@ pub struct SslDigest {
     pub cert_digest: Vec<u8>,
     /// What the application keeps with the connection.
     pub extension: SslDigestExtension,
+    facts: Facts,
+}
+
+/// What digests made by others do not know.
+#[derive(Clone, Debug, Default)]
+struct Facts {
+    server_name: Option<String>,
+    alpn: Option<ALPN>,
+    resumed: bool,
 }
 
 impl SslDigest {
@@ -47,7 +58,38 @@ impl SslDigest {
             serial_number,
             cert_digest,
             extension: SslDigestExtension::default(),
+            facts: Facts::default(),
         }
+    }
+
+    /// Returns the server name that was asked for.
+    pub fn server_name(&self) -> Option<&str> {
+        self.facts.server_name.as_deref()
+    }
+
+    /// Returns the protocol chosen by ALPN.
+    pub fn alpn(&self) -> Option<&ALPN> {
+        self.facts.alpn.as_ref()
+    }
+
+    /// Returns whether the session was one made before: then no certificate was checked again.
+    pub fn is_resumed(&self) -> bool {
+        self.facts.resumed
+    }
+
+    // Only backends with a TLS library have such facts.
+    #[allow(dead_code)]
+    pub(crate) fn set_facts(
+        &mut self,
+        server_name: Option<String>,
+        alpn: Option<ALPN>,
+        resumed: bool,
+    ) {
+        self.facts = Facts {
+            server_name,
+            alpn,
+            resumed,
+        };
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) use self::target::placeholder_port;
 use crate::connectors::l4::BindTo;
 use crate::protocols::TcpKeepalive;
 use crate::protocols::l4::socket::SocketAddr;
-use crate::protocols::tls::CaType;
+use crate::protocols::tls::{CaType, HandshakeCompleteHook};
 use crate::utils::tls::CertKey;
 
 /// A remote server and how to connect to it.
@@ -209,6 +209,13 @@ pub trait Peer: Display + Clone {
     fn proxy_digest_user_data_hook(&self) -> Option<&ProxyDigestUserDataHook> {
         self.get_peer_options()?
             .proxy_digest_user_data_hook
+            .as_ref()
+    }
+
+    /// Returns the function that is called when a TLS handshake is complete.
+    fn upstream_tls_handshake_complete_hook(&self) -> Option<&HandshakeCompleteHook> {
+        self.get_peer_options()?
+            .upstream_tls_handshake_complete_hook
             .as_ref()
     }
 }

@@ -12,7 +12,7 @@ use tokio::net::TcpSocket;
 use super::{HttpUpstreamRequestPolicy, ProxyDigestUserDataHook, Tracer, Unresolved};
 use crate::connectors::l4::{BindTo, Connect};
 use crate::protocols::TcpKeepalive;
-use crate::protocols::tls::{ALPN, CaType};
+use crate::protocols::tls::{ALPN, CaType, HandshakeCompleteHook};
 
 /// Changes a TCP socket before it connects.
 type TcpSocketTweakHook = Arc<dyn Fn(&TcpSocket) -> Result<()> + Send + Sync + 'static>;
@@ -53,7 +53,7 @@ pub struct PeerOptions {
     /// The protocols to offer by ALPN (RFC 7301). Default: HTTP/1.1.
     pub alpn: ALPN,
     /// The certificate authorities to trust instead of the system's. Connections are shared only
-    /// by peers with the same `Arc`: make it once and clone it.
+    /// by peers with the same certificates.
     pub ca: Option<Arc<CaType>>,
     /// TCP keep-alive. Default: off.
     pub tcp_keepalive: Option<TcpKeepalive>,
@@ -94,6 +94,9 @@ pub struct PeerOptions {
     pub upstream_tcp_sock_tweak_hook: Option<TcpSocketTweakHook>,
     /// Makes the user data kept with the answer of a CONNECT proxy.
     pub proxy_digest_user_data_hook: Option<ProxyDigestUserDataHook>,
+    /// Is called when a TLS handshake is complete; what it returns is kept as the extension of the
+    /// connection's [`SslDigest`](crate::protocols::tls::SslDigest).
+    pub upstream_tls_handshake_complete_hook: Option<HandshakeCompleteHook>,
     /// The host name to look up when a connection is made, set by the constructors of the peers.
     /// `None` for a peer with an address.
     pub unresolved: Option<Unresolved>,
@@ -131,6 +134,7 @@ impl PeerOptions {
             custom_l4: None,
             upstream_tcp_sock_tweak_hook: None,
             proxy_digest_user_data_hook: None,
+            upstream_tls_handshake_complete_hook: None,
             unresolved: None,
         }
     }

@@ -7,13 +7,13 @@
 //! default of the standard library, costs a multiple of that.
 
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use super::PeerOptions;
 use super::target::placeholder_port;
+use crate::backend::cert::hash_ca;
 use crate::connectors::l4::BindTo;
 use crate::protocols::l4::socket::SocketAddr;
-use crate::protocols::tls::CaType;
 
 /// A fast hasher with a seed of its own in each process.
 #[derive(Clone, Debug)]
@@ -127,11 +127,6 @@ pub(super) fn hash_options<H: Hasher>(options: &PeerOptions, state: &mut H) {
     if let Some(bind_to) = &options.bind_to {
         hash_bind(bind_to, state);
     }
-}
-
-/// Adds the identity of a set of authorities: the same `Arc` is the same set.
-fn hash_ca<H: Hasher>(ca: &Arc<CaType>, state: &mut H) {
-    state.write_usize(Arc::as_ptr(ca).cast::<u8>() as usize);
 }
 
 fn hash_bind<H: Hasher>(bind_to: &BindTo, state: &mut H) {

@@ -154,6 +154,25 @@ fn proxy(next_hop: &str, host: &str, header: &str) -> Option<Proxy> {
     })
 }
 
+#[cfg(feature = "any_tls")]
+fn authority(file: &str) -> Arc<CaType> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../testing/fixtures/certs");
+    crate::utils::tls::load_ca(&format!("{folder}/{file}")).unwrap()
+}
+
+#[cfg(not(feature = "any_tls"))]
+fn authority(_file: &str) -> Arc<CaType> {
+    Arc::new([])
+}
+
+#[cfg(feature = "any_tls")]
+#[test]
+fn authorities_are_told_apart_by_their_certificates() {
+    let with = |file| changed(|p| p.options.ca = Some(authority(file))).reuse_hash();
+    assert_eq!(with("ca.pem"), with("ca.pem"));
+    assert_ne!(with("ca.pem"), with("other-ca.pem"));
+}
+
 #[test]
 fn reuse_hash_separates() {
     let bind = |text: &str, range| {
@@ -163,8 +182,7 @@ fn reuse_hash_separates() {
         Some(bind)
     };
     let name = |host: &str| Some(Unresolved::Name(host.into()));
-    let ca: Arc<CaType> = Arc::new([]);
-    let other_ca: Arc<CaType> = Arc::new([]);
+    let (ca, other_ca) = (authority("ca.pem"), authority("other-ca.pem"));
     let peers = [
         changed(|_| {}),
         changed(|p| p._address = "192.0.2.1:444".parse().unwrap()),
@@ -203,8 +221,10 @@ fn reuse_hash_separates() {
     ];
     let mut seen = HashSet::new();
     for peer in &peers {
-        // zero-sized content makes the two empty sets of authorities one and the same
-        if !seen.insert(peer.reuse_hash()) && peer.options.ca.is_none() {
+        // without a library there is only the empty set of authorities
+        if !seen.insert(peer.reuse_hash())
+            && (cfg!(feature = "any_tls") || peer.options.ca.is_none())
+        {
             panic!("shares the connections of another peer: {peer:?}");
         }
     }

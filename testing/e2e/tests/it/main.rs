@@ -18,4 +18,6 @@ mod responses;
 mod retry;
 mod subrequest;
 mod timeouts;
+#[cfg(feature = "any_tls")]
+mod tls;
 mod upgrade;

@@ -1,0 +1,225 @@
+//! What every handshake does whatever the library: how long it may take, on which threads it
+//! runs, and for which names a server's certificate may be valid.
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::io::IoSlice;
+use std::net::IpAddr;
+use std::time::{Duration, Instant, SystemTime};
+
+use pingora_error::{Error, ErrorType, Result};
+
+use crate::connectors::offload::{AbortOnDrop, OffloadRuntime};
+use crate::protocols::{Peek, TimingDigest};
+use crate::upstreams::peer::{Peer, Unresolved, placeholder_port};
+
+/// How long a TLS handshake with a server may take when the peer has no timeout at all.
+const DEFAULT_UPSTREAM_HANDSHAKE: Duration = Duration::from_secs(60);
+
+/// The plaintext of a TLS record (RFC 8446, section 5.1): more in one write makes two records.
+const MAX_RECORD: usize = 16 * 1024;
+
+/// Parts at least as long as this are worth a record of their own; shorter ones are copied together.
+const GATHER_BELOW: usize = 4 * 1024;
+
+// === accepting ===
+
+/// Waits until the client has said something, or has gone; the handshake tells which.
+///
+/// A client that says nothing then costs its socket, and not the state of a handshake too.
+pub(super) async fn wait_for_client<S: Peek + Send>(stream: &mut S) {
+    // An error comes again from the handshake, where it is reported.
+    let _ = stream.try_peek(&mut [0]).await;
+}
+
+/// The threads on which handshakes of accepted connections run.
+pub(super) struct Offload(Option<OffloadRuntime>);
+
+impl Offload {
+    /// Returns `pools` of `threads` each; without pools handshakes run where they are asked for.
+    pub(super) fn new(pools_and_threads: Option<(usize, usize)>) -> Self {
+        let start = |size| OffloadRuntime::named(size, "tls offload");
+        Offload(pools_and_threads.and_then(start))
+    }
+
+    /// Runs `work` on the threads chosen by `id`, and returns how long it waited for one.
+    ///
+    /// Dropping the future ends the work.
+    pub(super) async fn run<F, T>(&self, id: i32, work: F) -> Result<(T, Option<Duration>)>
+    where
+        F: Future<Output = Result<T>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let Some(offload) = &self.0 else {
+            return Ok((work.await?, None));
+        };
+        let asked = Instant::now();
+        let task = offload
+            .runtime_of(id.unsigned_abs().into())
+            .spawn(async move {
+                let waited = asked.elapsed();
+                (work.await, waited)
+            });
+        match AbortOnDrop::new(task).await {
+            Ok((done, waited)) => Ok((done?, Some(waited))),
+            Err(e) => Error::e_because(ErrorType::InternalError, "the handshake was cut short", e),
+        }
+    }
+}
+
+/// Returns the error of a handshake with a client that failed because of `reason`.
+#[cold]
+pub(super) fn accept_error(reason: impl Into<String>) -> Box<Error> {
+    let context = format!("TLS handshake: {}", reason.into());
+    Error::explain(ErrorType::TLSHandshakeFailure, context).into_down()
+}
+
+// === connecting ===
+
+/// Bounds the handshake with `peer`: its connection timeout, unless it only has one for everything.
+pub(super) async fn within_limit<P, F, T>(peer: &P, handshake: F) -> Result<T>
+where
+    P: Peer,
+    F: Future<Output = Result<T>>,
+{
+    let limit = match (peer.connection_timeout(), peer.total_connection_timeout()) {
+        (Some(limit), _) => limit,
+        (None, Some(_)) => return handshake.await,
+        (None, None) => DEFAULT_UPSTREAM_HANDSHAKE,
+    };
+    match pingora_timeout::timeout(limit, handshake).await {
+        Ok(done) => done,
+        Err(_) => Error::e_explain(
+            ErrorType::TLSHandshakeTimedout,
+            format!("TLS handshake not done in {limit:?}"),
+        ),
+    }
+}
+
+/// For whom a server's certificate must be valid: one of these is enough.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Identity<'a> {
+    /// Whoever has a certificate.
+    Anybody,
+    /// One of these names.
+    Names(Vec<Cow<'a, str>>),
+    /// The address that was connected to.
+    Address(IpAddr),
+}
+
+/// Returns whom the certificate of `peer` must be valid for.
+///
+/// Without a server name there is still the name or the address that is connected to. A server name
+/// that is an address counts as none when there is an alternative: libraries check either names or
+/// an address.
+///
+/// # Errors
+/// `InvalidCert` when there is nothing to check but everything is to be checked.
+pub(super) fn identity_of<P: Peer>(peer: &P) -> Result<Identity<'_>> {
+    if !peer.verify_cert() || !peer.verify_hostname() {
+        return Ok(Identity::Anybody);
+    }
+    let alternative = peer.alternative_cn().filter(|name| !name.is_empty());
+    let name = match peer.sni() {
+        "" => host_name(peer),
+        sni => Some(sni),
+    };
+    let address = match name {
+        Some(name) => name.parse().ok(),
+        None => peer.address().as_inet().map(|address| address.ip()),
+    };
+    match (address, name, alternative) {
+        (Some(address), _, None) => Ok(Identity::Address(address)),
+        (Some(_), _, Some(alternative)) => Ok(Identity::Names(vec![alternative.into()])),
+        (None, None, None) => Error::e_explain(
+            ErrorType::InvalidCert,
+            "there is no server name to check the certificate for",
+        ),
+        (None, name, alternative) => {
+            let plain = name.into_iter().map(Cow::from);
+            let legal = name.and_then(without_underscores).map(Cow::from);
+            let alternative = alternative.map(Cow::from);
+            Ok(Identity::Names(
+                plain.chain(legal).chain(alternative).collect(),
+            ))
+        }
+    }
+}
+
+/// Returns the host name that is looked up to connect to `peer`, `None` for one with an address.
+fn host_name<P: Peer>(peer: &P) -> Option<&str> {
+    placeholder_port(peer.address())?;
+    match peer.get_peer_options()?.unresolved.as_ref()? {
+        Unresolved::Name(name) => Some(name),
+        Unresolved::Invalid(_) => None,
+    }
+}
+
+/// Returns the server name to send, `None` for none: addresses must not be sent (RFC 6066, 3).
+pub(super) fn server_name<P: Peer>(peer: &P) -> Option<&str> {
+    let sni = peer.sni();
+    (!sni.is_empty() && sni.parse::<IpAddr>().is_err()).then_some(sni)
+}
+
+/// Returns `name` with hyphens for the underscores of its leftmost label, `None` without any.
+///
+/// Underscores are not allowed in host names but common in names of services, and some libraries
+/// do not match them against wildcards. The other labels stay: a wildcard covers only the first.
+pub(super) fn without_underscores(name: &str) -> Option<String> {
+    let (first, rest) = name.split_once('.')?;
+    first
+        .contains('_')
+        .then(|| format!("{}.{rest}", first.replace('_', "-")))
+}
+
+// === writing ===
+
+/// How to send several parts in as few records as is sensible.
+pub(super) enum Gathered<'a> {
+    /// This part alone.
+    One(&'a [u8]),
+    /// These parts, copied together.
+    Copy(Vec<u8>),
+}
+
+/// Returns what to send first of `parts`.
+///
+/// A head of some hundred bytes would otherwise travel in a record of its own before the body.
+/// Given the same parts it returns the same bytes, as libraries want of a write that is tried again.
+pub(super) fn gather<'a>(parts: &'a [IoSlice<'_>]) -> Gathered<'a> {
+    let mut rest = parts
+        .iter()
+        .map(|part| &**part)
+        .filter(|part| !part.is_empty());
+    let first = rest.next().unwrap_or_default();
+    if first.len() >= GATHER_BELOW {
+        return Gathered::One(first);
+    }
+    let Some(second) = rest.next() else {
+        return Gathered::One(first);
+    };
+    let mut all = Vec::with_capacity(MAX_RECORD.min(first.len() + second.len()));
+    all.extend_from_slice(first);
+    for part in std::iter::once(second).chain(rest) {
+        let room = MAX_RECORD - all.len();
+        all.extend_from_slice(&part[..part.len().min(room)]);
+        if part.len() >= room {
+            break;
+        }
+    }
+    Gathered::Copy(all)
+}
+
+// === digests ===
+
+/// Returns the timing of a handshake that began at `started` and is done now.
+pub(super) fn timing(started: Option<Instant>) -> TimingDigest {
+    TimingDigest {
+        established_ts: SystemTime::now(),
+        establishment_duration: started.map(|started| started.elapsed()),
+        offload_wait_duration: None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

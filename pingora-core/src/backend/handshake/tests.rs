@@ -1,0 +1,95 @@
+use std::net::Ipv4Addr;
+
+use super::*;
+use crate::upstreams::peer::HttpPeer;
+
+#[test]
+fn whom_a_certificate_must_be_valid_for() {
+    let address = || Ok(Identity::Address(Ipv4Addr::new(192, 0, 2, 1).into()));
+    let names = |names: &[&'static str]| {
+        Ok(Identity::Names(
+            names.iter().map(|name| Cow::from(*name)).collect(),
+        ))
+    };
+    let cases = [
+        ("192.0.2.1:443", "a.example", None, names(&["a.example"])),
+        (
+            "192.0.2.1:443",
+            "my_app.example.com",
+            Some("b.example"),
+            names(&["my_app.example.com", "my-app.example.com", "b.example"]),
+        ),
+        ("192.0.2.1:443", "", None, address()),
+        ("192.0.2.9:443", "192.0.2.1", None, address()),
+        (
+            "192.0.2.9:443",
+            "192.0.2.1",
+            Some("b.example"),
+            names(&["b.example"]),
+        ),
+        ("host.example:443", "", None, names(&["host.example"])),
+        ("host.example:443", "a.example", None, names(&["a.example"])),
+        ("/run/x.sock", "", None, Err(ErrorType::InvalidCert)),
+        ("/run/x.sock", "", Some("b.example"), names(&["b.example"])),
+    ];
+    for (place, sni, alternative, expected) in cases {
+        let mut peer = match place.starts_with('/') {
+            true => HttpPeer::new_uds(place, true, sni.into()).unwrap(),
+            false => HttpPeer::new(place, true, sni.into()),
+        };
+        peer.options.alternative_cn = alternative.map(str::to_owned);
+        let found = identity_of(&peer).map_err(|e| e.etype().clone());
+        assert_eq!(found, expected, "{place} {sni} {alternative:?}");
+
+        peer.options.verify_hostname = false;
+        assert_eq!(identity_of(&peer).unwrap(), Identity::Anybody);
+    }
+}
+
+#[test]
+fn names_that_are_sent() {
+    for (sni, expected) in [
+        ("a.example", Some("a.example")),
+        ("", None),
+        ("192.0.2.1", None),
+        ("2001:db8::1", None),
+    ] {
+        let peer = HttpPeer::new("192.0.2.1:443", true, sni.into());
+        assert_eq!(server_name(&peer), expected, "{sni}");
+    }
+}
+
+#[test]
+fn underscores_of_the_leftmost_label() {
+    for (name, expected) in [
+        ("a_b_c.d_e.example", Some("a-b-c.d_e.example")),
+        ("ab.d_e.example", None),
+        ("a_b", None),
+        ("", None),
+    ] {
+        assert_eq!(without_underscores(name).as_deref(), expected, "{name}");
+    }
+}
+
+#[test]
+fn short_parts_are_gathered() {
+    let long = vec![b'x'; MAX_RECORD * 2];
+    let cases: &[(&[&[u8]], usize)] = &[
+        (&[], 0),
+        (&[b"", b"abc", b""], 3),
+        (&[b"ab", b"", b"cd"], 4),
+        (&[&long[..GATHER_BELOW], b"cd"], GATHER_BELOW),
+        (&[b"head", &long], MAX_RECORD),
+        (&[b"head", &long[..MAX_RECORD - 4], b"tail"], MAX_RECORD),
+    ];
+    for (parts, expected) in cases {
+        let slices: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
+        let all = parts.concat();
+        let sent = match gather(&slices) {
+            Gathered::One(part) => part.to_vec(),
+            Gathered::Copy(parts) => parts,
+        };
+        assert_eq!(sent.len(), *expected);
+        assert!(all.starts_with(&sent));
+    }
+}

@@ -1,0 +1,50 @@
+//! Writes the secrets of TLS connections to a file, for Wireshark and the like.
+//!
+//! Whoever has the file can read the traffic, so it is only written when somebody asked for it
+//! both in the configuration and with the environment variable `SSLKEYLOGFILE`.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+
+use parking_lot::Mutex;
+
+/// Names the file.
+const VARIABLE: &str = "SSLKEYLOGFILE";
+
+/// The open file.
+#[derive(Debug)]
+pub(super) struct KeyLog {
+    file: Mutex<File>,
+}
+
+impl KeyLog {
+    /// Opens the file the environment names, to append to it; `None` without one, or when it cannot
+    /// be opened, which is logged.
+    pub(super) fn from_env() -> Option<Self> {
+        let path = std::env::var_os(VARIABLE)?;
+        let mut options = OpenOptions::new();
+        options.append(true).create(true);
+        match options.open(&path) {
+            Ok(file) => {
+                log::warn!("writing TLS secrets to {}", path.display());
+                Some(KeyLog {
+                    file: Mutex::new(file),
+                })
+            }
+            Err(e) => {
+                log::error!("cannot open {VARIABLE} {}: {e}", path.display());
+                None
+            }
+        }
+    }
+
+    /// Appends one line of the NSS key log format.
+    pub(super) fn write(&self, line: &str) {
+        let mut text = String::with_capacity(line.len() + 1);
+        text.push_str(line);
+        text.push('\n');
+        if let Err(e) = self.file.lock().write_all(text.as_bytes()) {
+            log::error!("cannot write TLS secrets: {e}");
+        }
+    }
+}

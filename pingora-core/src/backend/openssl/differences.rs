@@ -1,0 +1,45 @@
+//! The few things OpenSSL and BoringSSL do not have under the same name.
+
+use crate::backend::library::asn1::Asn1StringRef;
+use crate::backend::library::error::ErrorStack;
+use crate::backend::library::ext;
+use crate::backend::library::ssl::{SslContextBuilder, SslRef};
+
+/// The number of the extension with the server name (RFC 6066, section 3).
+const SERVER_NAME: u16 = 0;
+
+/// Has `look` called with each ClientHello before anything else is done with it: the connection
+/// and the server name the client asks for.
+pub(super) fn on_client_hello<F>(builder: &mut SslContextBuilder, look: F)
+where
+    F: Fn(&mut SslRef, Option<&str>) -> Result<(), ErrorStack> + Send + Sync + 'static,
+{
+    use crate::backend::library::ssl::{ClientHelloResponse, SslAlert};
+    builder.set_client_hello_callback(move |ssl, alert| {
+        let name = ext::ssl_client_hello_extension(ssl, SERVER_NAME)
+            .and_then(server_name)
+            .map(str::to_owned);
+        look(ssl, name.as_deref())
+            .inspect_err(|_| *alert = SslAlert::INTERNAL_ERROR)
+            .map(|()| ClientHelloResponse::SUCCESS)
+    });
+}
+
+/// Returns the text of a field of a certificate.
+pub(super) fn text_of(field: &Asn1StringRef) -> Option<String> {
+    field.to_string().ok()
+}
+
+/// Returns the host name in the body of a server name extension, `None` when it is malformed.
+fn server_name(body: &[u8]) -> Option<&str> {
+    // struct { ServerName list<1..2^16-1> }, ServerName: type (0 is host_name), opaque<1..2^16-1>
+    let (length, list) = body.split_first_chunk::<2>()?;
+    if usize::from(u16::from_be_bytes(*length)) != list.len() {
+        return None;
+    }
+    let (&[kind, high, low], name) = list.split_first_chunk::<3>()?;
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    (kind == 0 && name.len() == length)
+        .then(|| std::str::from_utf8(name).ok())
+        .flatten()
+}
