@@ -5,6 +5,7 @@
 //! chunked.rs          chunked: any split gives the same body; encoder and decoders agree
 //! differential.rs     h1_differential: our parser and framing against reference/
 //! header_ops.rs       header_ops: changes of a head against a list of fields
+//! header_serde.rs     header_serde: stored heads, damaged or forged
 //! ketama.rs           ketama: the ring against an ordered map
 //! pool_ops.rs         pool_ops: the pools against vectors
 //! range.rs            range: parts of a response exist and are no more than the whole
@@ -21,6 +22,7 @@ mod chunked;
 mod differential;
 mod exchange_events;
 mod header_ops;
+mod header_serde;
 mod heads;
 mod ketama;
 mod pool_ops;
@@ -32,6 +34,7 @@ pub use self::chunked::chunked;
 pub use self::differential::h1_differential;
 pub use self::exchange_events::{Events, exchange_events};
 pub use self::header_ops::{HeaderOps, header_ops};
+pub use self::header_serde::header_serde;
 pub use self::heads::{h1_request, h1_response};
 pub use self::ketama::{Rings, ketama};
 pub use self::pool_ops::{PoolOps, pool_ops};

@@ -52,6 +52,11 @@ fn header_ops_holds() {
 }
 
 #[test]
+fn header_serde_holds() {
+    replay("header_serde", header_serde);
+}
+
+#[test]
 fn ketama_holds() {
     replay("ketama", structured(ketama));
 }
