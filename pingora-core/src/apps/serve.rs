@@ -10,11 +10,10 @@ use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::BytesMut;
 use pingora_timeout::fast_timeout::Deadline;
 
 use super::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ServerApp, serve_h2};
-use crate::protocols::http::v1::poll_first_bytes;
+use crate::protocols::http::v1::{Input, poll_first_bytes};
 use crate::protocols::http::{HttpLimits, ServerSession};
 use crate::protocols::rewound::Rewound;
 use crate::protocols::{ALPN, Stream};
@@ -55,7 +54,7 @@ where
                 .as_mut()
                 .and_then(HttpPersistentSettings::take_prefix)
             {
-                Some(prefix) => Some(prefix),
+                Some(prefix) => Some(Input::from(prefix)),
                 None => match idle_limit(settings.as_ref(), self.server_options()) {
                     Idle::Close => None,
                     Idle::Wait(limit) => first_bytes(&mut stream, limit, shutdown.clone()).await,
@@ -68,7 +67,7 @@ where
             if settings.is_none() && self.server_options().is_some_and(|o| o.h2c) {
                 let looked = Box::pin(starts_h2(&mut stream, &mut first, shutdown));
                 if looked.await {
-                    let stream = Box::new(Rewound::new(stream, first.freeze()));
+                    let stream = Box::new(Rewound::new(stream, first.take().freeze()));
                     let app = Arc::clone(self);
                     Box::pin(serve_h2::serve(app, stream, shutdown.clone())).await;
                     return None;
@@ -89,15 +88,15 @@ where
 const PREFACE_START: &[u8] = b"PRI ";
 
 /// Returns whether the connection starts as one of HTTP/2 does; reads on while that is open.
-async fn starts_h2(stream: &mut Stream, first: &mut BytesMut, shutdown: &ShutdownWatch) -> bool {
-    while first.len() < PREFACE_START.len() && PREFACE_START.starts_with(first) {
+async fn starts_h2(stream: &mut Stream, first: &mut Input, shutdown: &ShutdownWatch) -> bool {
+    while first.buf.len() < PREFACE_START.len() && PREFACE_START.starts_with(&first.buf) {
         let limit = Some(HttpLimits::default().head_timeout);
         match first_bytes(stream, limit, shutdown.clone()).await {
-            Some(more) => first.unsplit(more),
+            Some(more) => first.append(&more.buf),
             None => return false,
         }
     }
-    first.starts_with(PREFACE_START)
+    first.buf.starts_with(PREFACE_START)
 }
 
 /// How long a connection is kept while nothing comes.
@@ -133,7 +132,7 @@ fn first_bytes(
     stream: &mut Stream,
     limit: Option<Duration>,
     mut shutdown: ShutdownWatch,
-) -> impl Future<Output = Option<BytesMut>> + Send {
+) -> impl Future<Output = Option<Input>> + Send {
     let mut timer = limit.map(Deadline::new);
     async move {
         let mut watching = true;
@@ -141,7 +140,7 @@ fn first_bytes(
         // Cancel-safe: bytes are only taken when the future is ready.
         poll_fn(|cx| {
             if let Poll::Ready(first) = poll_first_bytes(stream, cx) {
-                return Poll::Ready(first.ok().filter(|first| !first.is_empty()));
+                return Poll::Ready(first.ok().filter(|first| !first.buf.is_empty()));
             }
             if watching && let Poll::Ready(stop) = stopping.as_mut().poll(cx) {
                 // An error: nobody is left who could stop us.
@@ -161,16 +160,18 @@ fn first_bytes(
 
 fn new_session(
     stream: Stream,
-    first: BytesMut,
+    first: Input,
     settings: Option<HttpPersistentSettings>,
     options: Option<&HttpServerOptions>,
     shutdown: &ShutdownWatch,
 ) -> ServerSession {
     let mut session = ServerSession::new_http1(stream);
-    if let (Some(options), Some(session)) = (options, session.as_http1_mut()) {
-        session.set_limits(options.limits);
+    if let Some(session) = session.as_http1_mut() {
+        session.resume(first);
+        if let Some(options) = options {
+            session.set_limits(options.limits);
+        }
     }
-    session.set_pipelined_prefix(first);
     match settings {
         Some(settings) => settings.apply_to_session(&mut session),
         None => {

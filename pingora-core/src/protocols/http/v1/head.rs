@@ -5,7 +5,7 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use http::{Method, StatusCode, Version};
 use httparse::{Header, ParserConfig, Status};
 use memchr::memmem;
@@ -70,7 +70,7 @@ pub fn parse_request(
     };
     check_size(line.head_len, limits)?;
     *scanned = 0;
-    let head = take_head(input, line.head_len);
+    let head = input.split_to(line.head_len).freeze();
     Ok(Some(Box::new(RequestHeader::from_received(
         line.method,
         line.target,
@@ -100,7 +100,7 @@ pub fn parse_response(
     };
     check_size(line.head_len, limits)?;
     *scanned = 0;
-    let head = take_head(input, line.head_len);
+    let head = input.split_to(line.head_len).freeze();
     Ok(Some(Box::new(ResponseHeader::from_received(
         line.status,
         line.reason,
@@ -366,14 +366,6 @@ fn check_size(len: usize, limits: &HttpLimits) -> Result<(), HeadError> {
         return Err(HeadError::new(431, "head too large"));
     }
     Ok(())
-}
-
-fn take_head(input: &mut BytesMut, len: usize) -> Bytes {
-    if len == input.len() {
-        std::mem::take(input).freeze()
-    } else {
-        input.split_to(len).freeze()
-    }
 }
 
 /// Calls `parse` with room for as many fields as the limits allow.

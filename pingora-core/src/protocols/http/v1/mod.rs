@@ -4,6 +4,7 @@
 //! head.rs      bytes -> RequestHeader / ResponseHeader          pure
 //! framing.rs   head  -> how long the body is, what comes after  pure
 //! body/        bytes <-> body, chunked or not                   pure
+//! buffers.rs   what is read into, used again
 //! wire.rs      a stream with its input and output queue
 //! server/      the downstream session      client/  the upstream session
 //! ```
@@ -14,6 +15,7 @@ pub mod server;
 
 #[allow(unreachable_pub, reason = "fuzz targets reach it")]
 mod body;
+mod buffers;
 #[allow(unreachable_pub, reason = "fuzz targets reach it")]
 mod framing;
 #[allow(unreachable_pub, reason = "fuzz targets reach it")]
@@ -22,7 +24,7 @@ mod wire;
 
 pub(in crate::protocols::http) use self::body::{MAX_TRAILERS, is_forbidden_trailer};
 pub(in crate::protocols::http) use self::framing::parse_length;
-pub(crate) use self::wire::poll_first_bytes;
+pub(crate) use self::wire::{Input, poll_first_bytes};
 
 #[cfg(fuzzing)]
 #[doc(hidden)]

@@ -3,28 +3,22 @@
 //! Both roles build on it. Everything is poll-driven: one future can wait for the input and the
 //! output of two connections at once, without a task or a channel between them.
 
-use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWrite};
 
+use super::buffers::{self, BULK_SIZE, Class, SMALL_SIZE};
 use crate::protocols::Stream;
 
-/// Bytes asked for while it is not known how much will come; nothing is held while waiting.
-///
-/// Room for a head and 64 KiB of body, a size many senders cut their messages to.
-const SCRATCH_SIZE: usize = 68 * 1024;
-
-/// A read of so much means bulk: the next one goes into a buffer of its own, not through a copy.
+/// A read of so much is handed on in the buffer it came in, less is copied out of it.
 const BULK_FROM: usize = 16 * 1024;
 
-/// Bytes asked for at once in bulk, and after further full reads.
-const MIN_BULK_READ: usize = 68 * 1024;
-const MAX_BULK_READ: usize = 256 * 1024;
+/// Unconsumed bytes that are copied in front of what is read next, so that both are in one piece.
+const MAX_MOVED: usize = 4 * 1024;
 
 /// Pieces handed to one vectored write.
 const MAX_SLICES: usize = 32;
@@ -37,12 +31,6 @@ pub(crate) const OUTPUT_HIGH_WATER: usize = 64 * 1024;
 
 /// Capacity for control bytes that is kept after they were sent.
 const KEEP_CONTROL: usize = 8 * 1024;
-
-thread_local! {
-    /// The last response on this thread came in bulk: expect the same of the next.
-    static EXPECT_BULK: Cell<bool> = const { Cell::new(false) };
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_SIZE].into_boxed_slice());
-}
 
 /// A connection that speaks HTTP/1.
 #[derive(Debug)]
@@ -64,24 +52,10 @@ impl Wire {
         }
     }
 
-    /// Reads as much at once as the last messages on this thread were long.
-    ///
-    /// For the side that has just asked for something: the buffer is held until it comes.
-    pub(crate) fn expect_like_before(&mut self) {
-        if EXPECT_BULK.get() {
-            self.input.bulk = MIN_BULK_READ;
-        }
-    }
-
-    /// Remembers whether this message came in bulk.
-    pub(crate) fn remember_size(&self, bytes: usize) {
-        EXPECT_BULK.set(bytes >= BULK_FROM);
-    }
-
-    /// Reads in bulk when so many more bytes are known to come.
+    /// Reads as much at once as is sensible when so many more bytes are known to come.
     pub(crate) fn expect(&mut self, bytes: u64) {
-        if bytes >= BULK_FROM as u64 && self.input.bulk == 0 {
-            self.input.bulk = bytes.clamp(MIN_BULK_READ as u64, MAX_BULK_READ as u64) as usize;
+        if bytes > BULK_SIZE as u64 {
+            self.input.reads = Class::Huge;
         }
     }
 
@@ -119,61 +93,109 @@ impl Wire {
 pub(crate) fn poll_first_bytes(
     stream: &mut Stream,
     cx: &mut Context<'_>,
-) -> Poll<io::Result<BytesMut>> {
+) -> Poll<io::Result<Input>> {
     let mut input = Input::default();
-    ready!(input.poll_small(stream, cx))?;
-    Poll::Ready(Ok(input.buf))
+    ready!(input.poll_fill(stream, cx))?;
+    Poll::Ready(Ok(input))
 }
 
 /// What was received and not consumed yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Input {
+    /// Elsewhere it is taken apart only; [`append`](Self::append) makes it longer.
     pub(crate) buf: BytesMut,
+    /// What kind of buffer `buf` is, or is the rest of.
+    class: Class,
+    /// What kind of buffer reads go into.
+    reads: Class,
     /// The peer has sent everything it ever will.
     pub(crate) eof: bool,
-    /// How much to ask for at once; 0 while reads are small.
-    bulk: usize,
+}
+
+impl Default for Input {
+    fn default() -> Self {
+        Input::from(BytesMut::new())
+    }
+}
+
+impl From<BytesMut> for Input {
+    fn from(buf: BytesMut) -> Self {
+        Input {
+            buf,
+            class: Class::Foreign,
+            reads: Class::Bulk,
+            eof: false,
+        }
+    }
+}
+
+impl Drop for Input {
+    fn drop(&mut self) {
+        self.replace(BytesMut::new(), Class::Foreign);
+    }
 }
 
 impl Input {
+    /// Takes what was received and not consumed.
+    pub(crate) fn take(&mut self) -> BytesMut {
+        self.class = Class::Foreign;
+        std::mem::take(&mut self.buf)
+    }
+
+    /// Receives into a buffer all connections of the thread share: waiting holds none.
     fn poll_fill(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.eof {
             return Poll::Ready(Ok(0));
         }
-        let received = if self.bulk == 0 {
-            ready!(self.poll_small(stream, cx))?
-        } else {
-            ready!(self.poll_bulk(stream, cx))?
+        let mut buf = buffers::take(self.reads);
+        if self.buf.len() <= MAX_MOVED {
+            buf.extend_from_slice(&self.buf);
+        }
+        let moved = buf.len();
+        let room = buf.capacity() - moved;
+        // `read_buf` keeps no state, so that a new future for each poll is the same as one.
+        let polled = pin!(stream.read_buf(&mut (&mut buf).limit(room))).poll(cx);
+        let Poll::Ready(Ok(received)) = polled else {
+            buffers::give_back(self.reads, buf);
+            return polled;
         };
+        self.received(buf, moved);
+        if received == room {
+            self.reads = Class::Huge;
+        }
         self.eof = received == 0;
         Poll::Ready(Ok(received))
     }
 
-    /// Reads through a buffer all connections of the thread share, so that waiting costs nothing.
-    fn poll_small(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        SCRATCH.with_borrow_mut(|scratch| {
-            let mut buf = ReadBuf::new(scratch);
-            ready!(Pin::new(stream).poll_read(cx, &mut buf))?;
-            let received = buf.filled();
-            self.buf.extend_from_slice(received);
-            if received.len() >= BULK_FROM {
-                self.bulk = MIN_BULK_READ;
-            }
-            Poll::Ready(Ok(received.len()))
-        })
+    /// Takes over what `buf` has behind the first `moved` bytes, which we have as well.
+    fn received(&mut self, buf: BytesMut, moved: usize) {
+        if moved == self.buf.len() && buf.len() >= BULK_FROM {
+            return self.replace(buf, self.reads);
+        }
+        let received = buf.len() - moved;
+        if self.buf.is_empty() && received > 0 {
+            let (small, class) = match received {
+                ..=SMALL_SIZE => (buffers::take(Class::Small), Class::Small),
+                _ => (BytesMut::with_capacity(received), Class::Foreign),
+            };
+            self.replace(small, class);
+        }
+        self.append(&buf[moved..]);
+        buffers::give_back(self.reads, buf);
     }
 
-    /// Reads into a buffer of our own, which grows while reads fill it.
-    fn poll_bulk(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.buf.capacity() - self.buf.len() < self.bulk / 2 {
-            self.buf.reserve(self.bulk);
+    /// Adds bytes behind what was received.
+    pub(crate) fn append(&mut self, bytes: &[u8]) {
+        if self.buf.capacity() - self.buf.len() < bytes.len() {
+            // It becomes another buffer, which is none of ours.
+            self.class = Class::Foreign;
         }
-        let room = self.buf.capacity() - self.buf.len();
-        let received = ready!(pin!(stream.read_buf(&mut self.buf)).poll(cx))?;
-        if received == room {
-            self.bulk = (self.bulk * 2).min(MAX_BULK_READ);
-        }
-        Poll::Ready(Ok(received))
+        self.buf.extend_from_slice(bytes);
+    }
+
+    fn replace(&mut self, buf: BytesMut, class: Class) {
+        let old = std::mem::replace(&mut self.buf, buf);
+        buffers::give_back(std::mem::replace(&mut self.class, class), old);
     }
 }
 
@@ -184,6 +206,8 @@ pub(crate) struct Output {
     /// Data, each with how many control bytes go before it.
     data: VecDeque<(usize, Bytes)>,
     data_len: usize,
+    /// Control bytes that go before data.
+    placed: usize,
     /// The stream was given bytes since its last complete flush; it may have kept some back.
     unflushed: bool,
 }
@@ -200,7 +224,8 @@ impl Output {
             self.control.extend_from_slice(&data);
             return;
         }
-        let before = self.control.len() - self.data.iter().map(|(before, _)| before).sum::<usize>();
+        let before = self.control.len() - self.placed;
+        self.placed += before;
         self.data_len += data.len();
         self.data.push_back((before, data));
     }
@@ -276,6 +301,7 @@ impl Output {
             let control = sent.min(*before);
             self.control.advance(control);
             *before -= control;
+            self.placed -= control;
             sent -= control;
             let taken = sent.min(data.len());
             data.advance(taken);
@@ -333,13 +359,54 @@ mod tests {
         let mut wire = Wire::new(Box::new(ours));
         theirs.write_all(b"hello").await.unwrap();
         assert_eq!(poll_fn(|cx| wire.poll_fill(cx)).await.unwrap(), 5);
-        assert_eq!(wire.input.bulk, 0);
+        assert_eq!(
+            (wire.input.class, wire.input.reads),
+            (Class::Small, Class::Bulk)
+        );
         let big = vec![b'y'; 500_000];
         theirs.write_all(&big).await.unwrap();
         drop(theirs);
+        assert!(poll_fn(|cx| wire.poll_fill(cx)).await.unwrap() >= BULK_FROM);
+        // What was there stands before it, in one piece.
+        assert!(wire.input.buf.starts_with(b"helloyyyy"));
+        assert_eq!(
+            (wire.input.class, wire.input.reads),
+            (Class::Bulk, Class::Huge)
+        );
         while poll_fn(|cx| wire.poll_fill(cx)).await.unwrap() > 0 {}
-        assert!(wire.input.eof && wire.input.bulk >= MIN_BULK_READ);
+        assert!(wire.input.eof);
         assert_eq!(wire.input.buf.len(), 500_005);
         assert_eq!(wire.input.buf[5..], big[..]);
+    }
+
+    #[tokio::test]
+    async fn bytes_come_out_as_they_went_in() {
+        for step in [1, 7, 4_096, 20_000, 100_000] {
+            let (ours, mut theirs) = tokio::io::duplex(1 << 20);
+            let mut wire = Wire::new(Box::new(ours));
+            let sent: Vec<u8> = (0..300_000u32).map(|at| (at % 251) as u8).collect();
+            let (mut received, mut held) = (Vec::new(), Vec::new());
+            for (round, piece) in sent.chunks(step).enumerate().take(400) {
+                theirs.write_all(piece).await.unwrap();
+                poll_fn(|cx| wire.poll_fill(cx)).await.unwrap();
+                // Some is left, and some slices live for long.
+                let taken = wire.input.buf.len() - wire.input.buf.len().min(round % 3);
+                held.push(wire.input.buf.split_to(taken).freeze());
+                received.extend_from_slice(held.last().unwrap());
+                if round % 5 == 0 {
+                    held.clear();
+                }
+            }
+            received.extend_from_slice(&wire.input.buf);
+            drop(theirs);
+            loop {
+                wire.input.buf.clear();
+                if poll_fn(|cx| wire.poll_fill(cx)).await.unwrap() == 0 {
+                    break;
+                }
+                received.extend_from_slice(&wire.input.buf);
+            }
+            assert_eq!(received, sent[..received.len()], "in steps of {step}");
+        }
     }
 }

@@ -63,7 +63,6 @@ pub struct HttpSession {
 }
 
 struct State {
-    wire: Wire,
     limits: HttpLimits,
     req: Option<Box<RequestHeader>>,
     encoder: BodyEncoder,
@@ -84,6 +83,8 @@ struct State {
     read_timer: Option<Box<Deadline>>,
     write_timer: Option<Box<Deadline>>,
     digest: OnceCell<Digest>,
+    /// The last to be dropped: what was read are slices of its buffer.
+    wire: Wire,
 }
 
 impl HttpSession {
@@ -150,7 +151,6 @@ impl HttpSession {
         let out = self.state.wire.output.control();
         out.reserve(512);
         put_request_head(&req, out);
-        self.state.wire.expect_like_before();
         self.state.encoder.start(request_body_length(&req));
         self.state.req = Some(req);
         self.state.wire.output.len() - before
@@ -367,7 +367,6 @@ impl HttpSession {
     /// That takes a request and a response that both ended, and not one byte behind the response:
     /// it would be read as the answer to somebody else's request.
     pub async fn reuse(mut self) -> Option<Stream> {
-        self.state.wire.remember_size(self.state.decoder.bytes());
         let clean = self.will_keepalive()
             && self.state.in_body
             && self.state.encoder.is_done()

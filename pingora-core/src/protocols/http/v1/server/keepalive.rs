@@ -68,8 +68,8 @@ impl HttpSession {
         if !self.will_keepalive() {
             return Ok(None);
         }
-        let input = std::mem::take(&mut self.state.wire.input.buf);
-        let prefix = (!input.is_empty()).then_some(input);
+        let input = &mut self.state.wire.input;
+        let prefix = (!input.buf.is_empty()).then(|| input.take());
         Ok(Some(ReusableHttpStream::new(
             self.state.wire.stream,
             prefix,

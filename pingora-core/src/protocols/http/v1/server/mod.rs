@@ -21,7 +21,7 @@ use pingora_timeout::fast_timeout::Deadline;
 use super::body::{BodyDecoder, BodyEncoder};
 use super::common::{is_expect_continue_req, is_upgrade_req};
 use super::framing::BodyLength;
-use super::wire::Wire;
+use super::wire::{Input, Wire};
 use crate::protocols::http::HttpLimits;
 use crate::protocols::http::body_buffer::FixedBuffer;
 use crate::protocols::l4::socket::SocketAddr;
@@ -69,7 +69,6 @@ pub struct HttpSession {
 }
 
 struct State {
-    wire: Wire,
     limits: HttpLimits,
     req: Option<Box<RequestHeader>>,
     /// How much of an incomplete head was looked at.
@@ -98,6 +97,8 @@ struct State {
     min_send_rate: Option<usize>,
     user_context: Option<Box<dyn Any + Send + Sync>>,
     digest: OnceCell<Box<Digest>>,
+    /// The last to be dropped: the heads have slices of its buffer.
+    wire: Wire,
 }
 
 #[derive(Clone, Copy)]
@@ -320,10 +321,15 @@ impl HttpSession {
     /// Hands over bytes of this request that were received before the session was made.
     pub fn set_pipelined_prefix(&mut self, prefix: BytesMut) {
         if self.state.wire.input.buf.is_empty() {
-            self.state.wire.input.buf = prefix;
+            self.state.wire.input = Input::from(prefix);
         } else {
-            self.state.wire.input.buf.extend_from_slice(&prefix);
+            self.state.wire.input.append(&prefix);
         }
+    }
+
+    /// Takes over what was received of this request before the session was made.
+    pub(crate) fn resume(&mut self, input: Input) {
+        self.state.wire.input = input;
     }
 
     /// Sets the bounds the client is held to.
