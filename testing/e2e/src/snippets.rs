@@ -27,5 +27,7 @@ struct Peer;
 struct Phase;
 #[doc = include_str!("../../../docs/user_guide/pooling.md")]
 struct Pooling;
+#[doc = include_str!("../../../docs/user_guide/rate_limiting.md")]
+struct RateLimiting;
 #[doc = include_str!("../../../docs/user_guide/start_stop.md")]
 struct StartStop;

@@ -13,6 +13,7 @@ mod keepalive;
 mod lb;
 mod peers;
 mod phases;
+mod rate_limits;
 mod requests;
 mod responses;
 mod retry;
