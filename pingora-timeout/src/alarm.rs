@@ -84,7 +84,10 @@ mod tests {
 // RUSTFLAGS="--cfg loom" cargo test -p pingora-timeout --lib loom
 #[cfg(all(test, loom))]
 mod loom_tests {
-    use loom::{sync::Arc, thread};
+    use loom::{
+        sync::{Arc, Mutex},
+        thread,
+    };
 
     use super::*;
 
@@ -110,6 +113,56 @@ mod loom_tests {
             }
             let rung = registering.join().expect("registering does not panic");
             assert!(rung || asleep_until.is_none_or(|until| until <= 5));
+        });
+    }
+    // Two threads of one shard, of which only the first since the driver's last turn looks whether
+    // to ring, as in `driver`: no fresh timer is left behind a driver that sleeps unrung.
+    #[test]
+    fn loom_the_first_of_a_shard_rings_for_all() {
+        const AT_ONCE: u64 = 0;
+        struct Shard {
+            alarm: Alarm,
+            next: AtomicU64,
+            fresh: Mutex<u32>,
+        }
+        impl Shard {
+            fn start(&self) -> bool {
+                let mut fresh = self.fresh.lock().expect("nobody panics");
+                *fresh += 1;
+                let is_first = self.next.load(Ordering::Relaxed) != AT_ONCE;
+                self.next.store(AT_ONCE, Ordering::Relaxed);
+                drop(fresh);
+                is_first && self.alarm.must_ring(AT_ONCE)
+            }
+        }
+        loom::model(|| {
+            let shard = Arc::new(Shard {
+                alarm: Alarm::new(),
+                next: AtomicU64::new(u64::MAX),
+                fresh: Mutex::new(0),
+            });
+            let threads = [(); 2].map(|()| {
+                let shard = shard.clone();
+                thread::spawn(move || shard.start())
+            });
+            let mut asleep = false;
+            for _ in 0..2 {
+                shard.alarm.awake();
+                if shard.next.load(Ordering::Relaxed) == AT_ONCE {
+                    let mut fresh = shard.fresh.lock().expect("nobody panics");
+                    *fresh = 0;
+                    shard.next.store(u64::MAX, Ordering::Relaxed);
+                    drop(fresh);
+                }
+                let scan = || shard.next.load(Ordering::Relaxed);
+                let until = scan();
+                asleep = shard.alarm.may_sleep(until, scan) && until != AT_ONCE;
+            }
+            let rung = threads
+                .map(|thread| thread.join().expect("starting does not panic"))
+                .contains(&true);
+            let fresh = *shard.fresh.lock().expect("nobody panics");
+            assert!(rung || !asleep || fresh == 0);
         });
     }
 }

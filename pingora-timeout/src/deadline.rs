@@ -15,8 +15,8 @@ use crate::driver::{self, Registration};
 /// A timer to embed in a connection or a future.
 ///
 /// It counts from the first poll after [`Deadline::new`] or [`Deadline::reset`] on; until then it
-/// costs nothing. It never elapses early, and by at most two ticks of 10 ms late while the
-/// machine keeps up. It works on any async runtime, and without one; see
+/// costs nothing. It never elapses early, and at most 10 ms late while the machine keeps up. It
+/// works on any async runtime, and without one; see
 /// [`pause_for_fork`](super::fast_timeout::pause_for_fork) for the exception. Dropping it cancels
 /// it and frees what it occupied at once.
 ///
@@ -36,7 +36,8 @@ use crate::driver::{self, Registration};
 /// ```
 #[must_use = "a deadline elapses only when polled"]
 pub struct Deadline {
-    duration: Duration,
+    /// What it takes.
+    nanos: u64,
     timer: Timer,
     source: Source,
 }
@@ -75,7 +76,7 @@ impl Deadline {
     #[inline]
     pub(crate) const fn with_source(duration: Duration, source: Source) -> Self {
         Self {
-            duration,
+            nanos: nanos(duration),
             timer: Timer::Unarmed,
             source,
         }
@@ -85,7 +86,7 @@ impl Deadline {
     /// then, but that the task may be woken once for the old time.
     #[inline]
     pub fn reset(&mut self, duration: Duration) {
-        self.duration = duration;
+        self.nanos = nanos(duration);
         match &mut self.timer {
             Timer::Wheel { is_current, .. } => *is_current = false,
             timer => *timer = Timer::Unarmed,
@@ -117,7 +118,7 @@ impl Deadline {
                 registration,
                 is_current,
             } if !*is_current => {
-                if self.duration.is_zero() || !registration.restart(self.duration, cx.waker()) {
+                if self.nanos == 0 || !registration.restart(self.nanos, cx.waker()) {
                     return self.arm(cx);
                 }
                 *is_current = true;
@@ -132,19 +133,25 @@ impl Deadline {
     }
 
     fn arm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.duration.is_zero() {
+        if self.nanos == 0 {
             self.timer = Timer::Elapsed;
             return Poll::Ready(());
         }
-        if self.source.is_tokio_for(self.duration) {
-            self.timer = Timer::Tokio(Box::pin(tokio::time::sleep(self.duration)));
-            return self.poll_slow(cx);
+        if self.source.is_tokio_for(self.nanos) {
+            return self.arm_tokio(cx);
         }
         self.timer = Timer::Wheel {
-            registration: Registration::new(self.duration, cx.waker()),
+            registration: Registration::new(self.nanos, cx.waker()),
             is_current: true,
         };
         Poll::Pending
+    }
+
+    #[cold]
+    fn arm_tokio(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let sleep = tokio::time::sleep(Duration::from_nanos(self.nanos));
+        self.timer = Timer::Tokio(Box::pin(sleep));
+        self.poll_slow(cx)
     }
 }
 
@@ -156,7 +163,7 @@ impl fmt::Debug for Deadline {
             Timer::Elapsed => "elapsed",
         };
         f.debug_struct("Deadline")
-            .field("duration", &self.duration)
+            .field("duration", &Duration::from_nanos(self.nanos))
             .field("state", &state)
             .finish()
     }
@@ -164,16 +171,22 @@ impl fmt::Debug for Deadline {
 
 impl Source {
     // Without a tokio runtime the wheel is used in any case: paused, it fires when it is unpaused.
-    fn is_tokio_for(self, duration: Duration) -> bool {
-        let prefers_tokio = match self {
+    #[inline]
+    fn is_tokio_for(self, nanos: u64) -> bool {
+        let is_wheel = match self {
             Self::Tokio => return true,
-            Self::Wheel => false,
-            Self::ByThreshold => {
-                crate::fast_timeout::fast_timeout_to_tokio_threshold().is_some_and(|t| duration > t)
-            }
+            Self::Wheel => true,
+            Self::ByThreshold => nanos <= crate::fast_timeout::threshold_nanos(),
         };
-        (prefers_tokio || !driver::is_running()) && Handle::try_current().is_ok()
+        !(is_wheel && driver::is_running()) && Handle::try_current().is_ok()
     }
+}
+
+/// Returns the nanoseconds of a duration, 584 years at most.
+#[inline]
+pub(crate) const fn nanos(duration: Duration) -> u64 {
+    let seconds = duration.as_secs().saturating_mul(1_000_000_000);
+    seconds.saturating_add(duration.subsec_nanos() as u64)
 }
 
 #[cfg(test)]

@@ -5,8 +5,10 @@
 //!   the wheel of that shard or another thread drops a timer of it.
 //! * Registering reads no clock: the driver does, for all timers started since its last turn. So
 //!   it turns once per tick while timers are started, and a while longer lest each of them has to
-//!   wake it; then it sleeps until the earliest one, or for good if there is none.
-//! * Time counts from when the driver looks, at most a tick later: a timer is never early.
+//!   wake it; then it sleeps until the earliest one, or for good if there is none. Only the first
+//!   timer of a shard since the driver's last turn may have to wake it: the others do not look.
+//! * Time counts from when the driver looks, at most a tick later, and is rounded up to a tick: a
+//!   timer is never early and at most two ticks late, which is the precision of 10 ms.
 //! * Wakers are cloned, called and dropped outside the locks: they may run anything.
 
 use std::{
@@ -21,18 +23,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::{
     alarm::Alarm,
+    deadline::nanos,
     wheel::{Key, Status, Wheel},
 };
 
-const TICKS_PER_SECOND: u64 = 100;
-const TICK_NANOS: u32 = 10_000_000;
-/// How long the driver goes on turning after the last timer was started: one second, so that it
-/// is woken once per second at most.
-const LINGER_TICKS: u64 = TICKS_PER_SECOND;
+const TICKS_PER_SECOND: u64 = 200;
+const TICK_NANOS: u32 = 5_000_000;
+/// How long the driver goes on turning after the last timer was started: 100 ms, so that it is
+/// woken ten times per second at most, and turns little if timers are rare.
+const LINGER_TICKS: u64 = TICKS_PER_SECOND / 10;
 /// What `Shard::next` is when there are fresh timers: earlier than any tick to come.
 const AT_ONCE: u64 = 0;
 /// Threads beyond this many share shards.
@@ -41,7 +44,8 @@ const SHARDS: usize = 64;
 const FIRED_PER_LOCK: usize = 64;
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-/// The tick of the driver's last turn: a lower bound of the time that costs one load.
+/// The nanoseconds from the start to when the driver last looked: a lower bound of the time that
+/// costs one load.
 static CLOCK: AtomicU64 = AtomicU64::new(0);
 #[cfg(not(all(test, loom)))]
 static ALARM: Alarm = Alarm::new();
@@ -98,12 +102,39 @@ impl Shard {
         })
     }
 
-    // Gives fresh timers their due tick and calls the wakers of those that are due.
-    fn turn(&self, fired: &mut Vec<Waker>) {
+    // Starts a timer. Returns its key and whether the driver may have to be woken.
+    #[inline]
+    fn start(&self, nanos: u64, waker: Waker) -> (Key, bool) {
+        let mut wheel = self.wheel.lock();
+        let key = wheel.start(nanos, waker);
+        (key, self.expect_turn(wheel))
+    }
+
+    // Starts a timer anew. Returns whether the driver may have to be woken; `None` if it is gone.
+    fn restart(&self, key: Key, nanos: u64) -> Option<bool> {
+        let mut wheel = self.wheel.lock();
+        wheel.restart(key, nanos).then(|| self.expect_turn(wheel))
+    }
+
+    // Has the driver look at a fresh timer. Returns false if that is expected already: then whoever
+    // was the first since its last turn sees to it that it is awake.
+    #[inline]
+    fn expect_turn(&self, locked: MutexGuard<'_, Wheel<Waker>>) -> bool {
+        let is_first = self.next.load(Ordering::Relaxed) != AT_ONCE;
+        if is_first {
+            self.next.store(AT_ONCE, Ordering::Relaxed);
+        }
+        drop(locked);
+        is_first
+    }
+
+    // Gives fresh timers their due tick and calls the wakers of those that are due at the time
+    // since the start that `clock` tells.
+    fn turn(&self, clock: impl Fn() -> Duration, fired: &mut Vec<Waker>) {
         loop {
             let mut wheel = self.wheel.lock();
             // Not before locking: what has been registered was so before now.
-            let now = START.elapsed();
+            let now = clock();
             wheel.settle(tick(now), |nanos| {
                 due_tick(now.saturating_add(Duration::from_nanos(nanos)))
             });
@@ -125,7 +156,7 @@ impl Shard {
 /// A timer in the wheel; dropping it removes it.
 #[derive(Debug)]
 pub(crate) struct Registration {
-    /// It is not due before this tick, whatever the wheel says.
+    /// It is not due before so many nanoseconds since the start, whatever the wheel says.
     not_before: u64,
     key: Key,
     waker: WakerId,
@@ -142,47 +173,35 @@ struct WakerId {
 // === impl Registration ===
 
 impl Registration {
-    /// Returns a timer that wakes `waker` after `duration`.
-    pub(crate) fn new(duration: Duration, waker: &Waker) -> Self {
-        let index = Shard::of_thread();
-        let shard = &SHARD[index as usize];
+    /// Returns a timer that wakes `waker` after `nanos`.
+    #[inline]
+    pub(crate) fn new(nanos: u64, waker: &Waker) -> Self {
+        let shard = Shard::of_thread();
         let waker = waker.clone();
         let id = WakerId::of(&waker);
-        let mut wheel = shard.wheel.lock();
-        let (key, is_only) = wheel.start(nanos(duration), waker);
-        if is_only {
-            shard.next.store(AT_ONCE, Ordering::Relaxed);
-        }
-        drop(wheel);
-        if is_only && ALARM.must_ring(AT_ONCE) {
-            ring();
+        let (key, is_first) = SHARD[shard as usize].start(nanos, waker);
+        if is_first {
+            wake_driver();
         }
         Self {
-            not_before: earliest_due(duration),
+            not_before: earliest_due(nanos),
             key,
             waker: id,
-            shard: index,
+            shard,
         }
     }
 
-    /// Makes the timer wake `waker`, `duration` from now. Returns `false` if it has fired.
-    pub(crate) fn restart(&mut self, duration: Duration, waker: &Waker) -> bool {
+    /// Makes the timer wake `waker`, `nanos` from now. Returns `false` if it has fired.
+    pub(crate) fn restart(&mut self, nanos: u64, waker: &Waker) -> bool {
         if WakerId::of(waker) != self.waker && !self.replace_waker(waker) {
             return false;
         }
-        let shard = self.shard();
-        let mut wheel = shard.wheel.lock();
-        let Some(is_only) = wheel.restart(self.key, nanos(duration)) else {
-            return false;
-        };
-        if is_only {
-            shard.next.store(AT_ONCE, Ordering::Relaxed);
+        match self.shard().restart(self.key, nanos) {
+            None => return false,
+            Some(true) => wake_driver(),
+            Some(false) => {}
         }
-        drop(wheel);
-        if is_only && ALARM.must_ring(AT_ONCE) {
-            ring();
-        }
-        self.not_before = earliest_due(duration);
+        self.not_before = earliest_due(nanos);
         true
     }
 
@@ -202,7 +221,7 @@ impl Registration {
         match self.shard().wheel.lock().status(self.key) {
             Status::Gone => return true,
             Status::Fresh => {}
-            Status::Due(due) => self.not_before = due,
+            Status::Due(due) => self.not_before = due.saturating_mul(u64::from(TICK_NANOS)),
         }
         false
     }
@@ -240,15 +259,10 @@ impl WakerId {
     }
 }
 
-// A lower bound of the tick at which a timer started now is due: the clock may be behind.
-fn earliest_due(duration: Duration) -> u64 {
-    CLOCK.load(Ordering::Relaxed).saturating_add(tick(duration))
-}
-
-// 584 years at most.
-fn nanos(duration: Duration) -> u64 {
-    let seconds = duration.as_secs().saturating_mul(1_000_000_000);
-    seconds.saturating_add(u64::from(duration.subsec_nanos()))
+// A lower bound of the time at which a timer started now is due: the clock may be behind.
+#[inline]
+fn earliest_due(nanos: u64) -> u64 {
+    CLOCK.load(Ordering::Relaxed).saturating_add(nanos)
 }
 
 // The last tick not after `time` since the start.
@@ -313,9 +327,12 @@ fn start(driver: &mut Option<JoinHandle<()>>) {
     }
 }
 
+// Once per turn of the driver, so it need not be fast.
 #[cold]
-fn ring() {
-    if let Some(thread) = &*DRIVER.lock() {
+fn wake_driver() {
+    if ALARM.must_ring(AT_ONCE)
+        && let Some(thread) = &*DRIVER.lock()
+    {
         thread.thread().unpark();
     }
 }
@@ -328,15 +345,14 @@ fn run(epoch: u64) {
     let mut linger_until = 0;
     while is_driver() {
         ALARM.awake();
-        let now = tick(START.elapsed());
-        CLOCK.store(now, Ordering::Relaxed);
+        let now = tick(advance_clock());
         for shard in shards() {
             let next = shard.next.load(Ordering::Relaxed);
             if next == AT_ONCE {
                 linger_until = now + LINGER_TICKS;
             }
             if next <= now {
-                shard.turn(&mut fired);
+                shard.turn(advance_clock, &mut fired);
             }
         }
         let next = earliest();
@@ -347,6 +363,15 @@ fn run(epoch: u64) {
             park_until(next);
         }
     }
+}
+
+// Returns the time since the start, and has `CLOCK` tell no less: what fires by this time must not
+// look early to the task it wakes.
+fn advance_clock() -> Duration {
+    let time = START.elapsed();
+    // Not `store`: a driver that could not be joined may still run beside the next.
+    CLOCK.fetch_max(nanos(time), Ordering::Relaxed);
+    time
 }
 
 fn park_until(tick: u64) {

@@ -98,10 +98,16 @@ pub async fn fast_sleep(duration: Duration) {
 /// Returns the duration beyond which [`fast_timeout`] and [`fast_sleep`] use timers of tokio;
 /// `None` if they never do. By default [`DEFAULT_FAST_TIMEOUT_TO_TOKIO_THRESHOLD`].
 pub fn fast_timeout_to_tokio_threshold() -> Option<Duration> {
-    match THRESHOLD.load(Ordering::Relaxed) {
+    match threshold_nanos() {
         NO_THRESHOLD => None,
         nanos => Some(Duration::from_nanos(nanos)),
     }
+}
+
+/// Returns the threshold in nanoseconds, which nothing exceeds if there is none.
+#[inline]
+pub(crate) fn threshold_nanos() -> u64 {
+    THRESHOLD.load(Ordering::Relaxed)
 }
 
 /// Sets the duration beyond which [`fast_timeout`] and [`fast_sleep`] use timers of tokio, for

@@ -17,6 +17,8 @@
 //! and its place is free at once. A heap would pay O(log n) for timers that are nearly all
 //! removed before they are due; a single ring would visit those of later rounds again and again.
 
+use std::mem;
+
 const DIGIT_BITS: u32 = 6;
 const SLOTS: usize = 1 << DIGIT_BITS;
 const SLOT_MASK: u64 = SLOTS as u64 - 1;
@@ -88,36 +90,42 @@ impl<T> Wheel<T> {
         }
     }
 
-    /// Adds an entry that will take `nanos`. Returns its key and whether it is the only fresh
-    /// one, so that the driver must be told.
-    pub(crate) fn start(&mut self, nanos: u64, value: T) -> (Key, bool) {
-        let is_only = self.heads[FRESH as usize] == NONE;
+    /// Adds an entry that will take `nanos`. Returns its key.
+    #[inline]
+    pub(crate) fn start(&mut self, nanos: u64, value: T) -> Key {
         self.serial += 1;
         let serial = self.serial;
-        let link = self.allocate(Entry {
-            time: nanos,
-            serial,
-            value: Some(value),
-            next: NONE,
-            previous: NONE,
-            list: FRESH,
-        });
+        let link = self.place();
+        let head = mem::replace(&mut self.heads[FRESH as usize], link);
+        let entry = self.entry(link);
+        entry.time = nanos;
+        entry.serial = serial;
+        entry.value = Some(value);
+        entry.next = head;
+        entry.previous = NONE;
+        entry.list = FRESH;
+        if head != NONE {
+            self.entry(head).previous = link;
+        }
         self.len += 1;
-        self.link_in(link, FRESH);
-        (Key { serial, link }, is_only)
+        Key { serial, link }
     }
 
-    /// Makes an entry fresh again. Returns whether it is the only fresh one; `None` if it is gone.
-    pub(crate) fn restart(&mut self, key: Key, nanos: u64) -> Option<bool> {
-        self.find(key)?;
-        self.link_out(key.link);
-        let is_only = self.heads[FRESH as usize] == NONE;
-        self.entry(key.link).time = nanos;
-        self.link_in(key.link, FRESH);
-        Some(is_only)
+    /// Makes an entry fresh again. Returns `false` if it is gone.
+    pub(crate) fn restart(&mut self, key: Key, nanos: u64) -> bool {
+        let Some(entry) = self.find(key) else {
+            return false;
+        };
+        entry.time = nanos;
+        if entry.list != FRESH {
+            self.link_out(key.link);
+            self.link_in(key.link, FRESH);
+        }
+        true
     }
 
     /// Removes an entry. Returns its value, or `None` if it is gone.
+    #[inline]
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
         self.find(key)?;
         self.link_out(key.link);
@@ -127,7 +135,7 @@ impl<T> Wheel<T> {
     /// Replaces the value of an entry. Returns the old one, or the new one if the entry is gone.
     pub(crate) fn replace(&mut self, key: Key, value: T) -> Result<T, T> {
         match self.find(key).and_then(|entry| entry.value.as_mut()) {
-            Some(old) => Ok(std::mem::replace(old, value)),
+            Some(old) => Ok(mem::replace(old, value)),
             None => Err(value),
         }
     }
@@ -139,7 +147,7 @@ impl<T> Wheel<T> {
             // Nothing is in the way, and nearer entries start on lower levels.
             self.elapsed = self.elapsed.max(now);
         }
-        let mut link = std::mem::replace(&mut self.heads[FRESH as usize], NONE);
+        let mut link = mem::replace(&mut self.heads[FRESH as usize], NONE);
         while link != NONE {
             let elapsed = self.elapsed;
             let entry = self.entry(link);
@@ -189,19 +197,31 @@ impl<T> Wheel<T> {
         self.first().map_or(u64::MAX, |(_, _, start)| start)
     }
 
-    fn allocate(&mut self, entry: Entry<T>) -> Link {
+    // Takes a free place, whose fields are out of date but for the value, which is `None`.
+    #[inline]
+    fn place(&mut self) -> Link {
         if self.free == NONE {
-            self.entries.push(entry);
-            return Link::try_from(self.entries.len()).expect("2^32 timers exceed any memory");
+            return self.new_place();
         }
         let link = self.free;
-        let place = self.entry(link);
-        let next_free = place.next;
-        *place = entry;
-        self.free = next_free;
+        self.free = self.entry(link).next;
         link
     }
 
+    #[cold]
+    fn new_place(&mut self) -> Link {
+        self.entries.push(Entry {
+            time: 0,
+            serial: 0,
+            value: None,
+            next: NONE,
+            previous: NONE,
+            list: FRESH,
+        });
+        Link::try_from(self.entries.len()).expect("2^32 timers exceed any memory")
+    }
+
+    #[inline]
     fn release(&mut self, link: Link) -> Option<T> {
         let free = self.free;
         let entry = self.entry(link);
@@ -211,14 +231,19 @@ impl<T> Wheel<T> {
         self.free = link;
         self.len -= 1;
         if self.len == 0 && self.entries.capacity() > KEPT_ENTRIES {
-            self.entries = Vec::new();
-            self.free = NONE;
+            self.free_all();
         }
         value
     }
 
+    #[cold]
+    fn free_all(&mut self) {
+        self.entries = Vec::new();
+        self.free = NONE;
+    }
+
     fn link_in(&mut self, link: Link, list: u16) {
-        let head = std::mem::replace(&mut self.heads[list as usize], link);
+        let head = mem::replace(&mut self.heads[list as usize], link);
         let entry = self.entry(link);
         entry.next = head;
         entry.previous = NONE;
@@ -235,6 +260,7 @@ impl<T> Wheel<T> {
         self.link_in(link, (level * SLOTS + slot) as u16);
     }
 
+    #[inline]
     fn link_out(&mut self, link: Link) {
         let &mut Entry {
             next,
@@ -256,7 +282,7 @@ impl<T> Wheel<T> {
     }
 
     fn cascade(&mut self, level: usize, slot: usize) {
-        let mut link = std::mem::replace(&mut self.heads[level * SLOTS + slot], NONE);
+        let mut link = mem::replace(&mut self.heads[level * SLOTS + slot], NONE);
         self.occupied[level] &= !(1 << slot);
         while link != NONE {
             let next = self.entry(link).next;

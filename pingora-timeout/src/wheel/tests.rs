@@ -74,8 +74,7 @@ fn step(
     let after = rng.u64(..) >> rng.u32(30..64);
     match rng.u8(0..12) {
         0..5 => {
-            let (key, is_only) = wheel.start(after, id);
-            assert_eq!(is_only, naive.fresh.is_empty());
+            let key = wheel.start(after, id);
             naive.fresh.insert(id, after);
             keys.push((id, key));
         }
@@ -95,8 +94,7 @@ fn step(
         9 if !keys.is_empty() => {
             let (id, key) = keys[rng.usize(..keys.len())];
             let there = naive.remove(id);
-            let is_only = there.then_some(naive.fresh.is_empty());
-            assert_eq!(wheel.restart(key, after), is_only);
+            assert_eq!(wheel.restart(key, after), there);
             if there {
                 naive.fresh.insert(id, after);
             }
@@ -151,7 +149,7 @@ fn edges_of_digits() {
         u64::MAX,
     ] {
         let mut wheel = Wheel::new();
-        let (key, _) = wheel.start(due, 0);
+        let key = wheel.start(due, 0);
         settle(&mut wheel, 0);
         assert_eq!(wheel.status(key), Status::Due(due));
         assert!(expire(&mut wheel, due - 1, 1).is_empty());
@@ -167,23 +165,26 @@ fn edges_of_digits() {
 #[test]
 fn a_freed_place_is_used_again_and_old_keys_find_nothing() {
     let mut wheel = Wheel::new();
-    let (first, _) = wheel.start(100, 'a');
+    let first = wheel.start(100, 'a');
     assert_eq!(wheel.remove(first), Some('a'));
     for _ in 0..10_000 {
-        let (key, _) = wheel.start(5000, 'b');
+        let key = wheel.start(5000, 'b');
         assert_eq!(key.link, first.link);
-        assert_eq!((wheel.remove(first), wheel.restart(first, 1)), (None, None));
+        assert_eq!(
+            (wheel.remove(first), wheel.restart(first, 1)),
+            (None, false)
+        );
         assert_eq!(wheel.replace(first, 'c'), Err('c'));
         assert_eq!(wheel.remove(key), Some('b'));
     }
     assert_eq!(wheel.entries.len(), 1);
 
-    let keys: Vec<Key> = (0..=KEPT_ENTRIES).map(|_| wheel.start(7, 'd').0).collect();
+    let keys: Vec<Key> = (0..=KEPT_ENTRIES).map(|_| wheel.start(7, 'd')).collect();
     for key in keys {
         assert_eq!(wheel.remove(key), Some('d'));
     }
     assert_eq!(wheel.entries.capacity(), 0, "a large slab is given back");
-    let (key, _) = wheel.start(7, 'e');
+    let key = wheel.start(7, 'e');
     assert_eq!(wheel.remove(first), None);
     assert_eq!(wheel.remove(key), Some('e'));
 }
@@ -201,4 +202,9 @@ fn fresh_entries_neither_fire_nor_keep_a_wheel_from_skipping() {
     settle(&mut wheel, 6000);
     assert_eq!(wheel.next(), 5001);
     assert_eq!(expire(&mut wheel, 6001, 9), [0, 1]);
+}
+
+#[test]
+fn an_entry_takes_48_bytes() {
+    assert_eq!(size_of::<Entry<std::task::Waker>>(), 48);
 }
