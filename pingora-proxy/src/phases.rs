@@ -91,6 +91,11 @@ pub trait ProxyHttp {
     /// Adds the modules requests and responses of clients pass through; runs once.
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
+    /// Adds the modules that responses pass on the side of the upstream, before the hooks and
+    /// modules of the client's side; none by default. Called once.
+    #[cfg(feature = "upstream_modules")]
+    fn init_upstream_modules(&self, _modules: &mut HttpModules) {}
+
     /// Sees what [`persist_connection_context`](Self::persist_connection_context) of the
     /// previous request on this connection kept; the first hook, HTTP/1 only.
     fn on_connection_reuse(
@@ -220,6 +225,28 @@ pub trait ProxyHttp {
         &'life0 self,
         _session: &'life1 mut Session,
         _body: &'life2 mut Option<Bytes>,
+        _end_of_stream: bool,
+        _ctx: &'life3 mut Self::CTX,
+    ) -> Hook<'async_trait, Result<()>>
+    where
+        Self::CTX: Send + Sync,
+        'life0: 'async_trait,
+        'life1: 'async_trait,
+        'life2: 'async_trait,
+        'life3: 'async_trait,
+        Self: 'async_trait,
+    {
+        Box::pin(Pass)
+    }
+
+    /// Adjusts the modules of the upstream's side to a response, before they see it: after
+    /// [`upstream_response_filter`](Self::upstream_response_filter), through
+    /// [`Session::upstream_modules_ctx`].
+    #[cfg(feature = "upstream_modules")]
+    fn adjust_upstream_modules<'life0, 'life1, 'life2, 'life3, 'async_trait>(
+        &'life0 self,
+        _session: &'life1 mut Session,
+        _upstream_response: &'life2 ResponseHeader,
         _end_of_stream: bool,
         _ctx: &'life3 mut Self::CTX,
     ) -> Hook<'async_trait, Result<()>>

@@ -33,6 +33,9 @@ where
     on_custom: Option<ProcessCustomSession<SV, C>>,
     /// The modules requests and responses of clients pass through.
     pub downstream_modules: HttpModules,
+    /// The modules responses pass on the side of the upstream.
+    #[cfg(feature = "upstream_modules")]
+    pub upstream_modules: HttpModules,
     /// How clients are treated; `None`: the defaults.
     pub server_options: Option<HttpServerOptions>,
     /// The options of HTTP/2 connections of clients; `None`: the defaults.
@@ -64,6 +67,8 @@ where
             max_retries: conf.max_retries,
             on_custom,
             downstream_modules: HttpModules::new(),
+            #[cfg(feature = "upstream_modules")]
+            upstream_modules: HttpModules::new(),
             server_options: None,
             h2_options: None,
         }
@@ -76,6 +81,8 @@ where
     {
         self.inner
             .init_downstream_modules(&mut self.downstream_modules);
+        #[cfg(feature = "upstream_modules")]
+        self.inner.init_upstream_modules(&mut self.upstream_modules);
     }
 
     /// Returns how many idle upstream connections were dropped because they sent something nobody
@@ -96,6 +103,18 @@ where
     SV::CTX: Send + Sync,
     C: custom::Connector,
 {
+    /// Returns what hooks see of a request, with the modules of this proxy.
+    pub(crate) fn session(
+        &self,
+        downstream: ServerSession,
+        shutdown: Option<ShutdownWatch>,
+    ) -> Session {
+        let session = Session::new(downstream, &self.downstream_modules, shutdown);
+        #[cfg(feature = "upstream_modules")]
+        let session = session.with_upstream_modules(&self.upstream_modules);
+        session
+    }
+
     async fn serve(
         self: &Arc<Self>,
         mut downstream: ServerSession,
@@ -122,8 +141,7 @@ where
             downstream.set_keepalive(None);
         }
         let previous = downstream.take_connection_user_context();
-        let mut session =
-            Session::new(downstream, &self.downstream_modules, Some(shutdown.clone()));
+        let mut session = self.session(downstream, Some(shutdown.clone()));
         let mut ctx = self.inner.new_ctx();
         if let Some(previous) = previous {
             self.inner

@@ -14,6 +14,8 @@ use pingora_error::{ErrorType::ReadError, OkOrErr, Result};
 use pingora_http::ResponseHeader;
 
 use crate::SubrequestSpawner;
+#[cfg(feature = "upstream_modules")]
+use crate::exchange::append;
 use crate::subrequest::Ctx;
 
 /// What a client sends beside its request.
@@ -43,6 +45,9 @@ pub struct Session {
     pub downstream_session: Box<ServerSession>,
     /// The modules of the proxy, as this request goes through them.
     pub downstream_modules_ctx: HttpModuleCtx,
+    /// The modules on the side of the upstream, as this response goes through them.
+    #[cfg(feature = "upstream_modules")]
+    pub upstream_modules_ctx: HttpModuleCtx,
     /// Ignore `Range` headers of the client: the response is sent whole.
     pub ignore_downstream_range: bool,
     /// What a subrequest knows about itself; `None` in the request of a client.
@@ -70,6 +75,8 @@ impl Session {
         Session {
             downstream_session: Box::new(downstream),
             downstream_modules_ctx: modules.build_ctx(),
+            #[cfg(feature = "upstream_modules")]
+            upstream_modules_ctx: HttpModuleCtx::empty(),
             ignore_downstream_range: false,
             subrequest_ctx: None,
             subrequest_spawner: None,
@@ -229,6 +236,52 @@ impl Session {
         self.shutdown
             .as_ref()
             .is_some_and(|shutdown| *shutdown.borrow())
+    }
+
+    #[cfg(feature = "upstream_modules")]
+    pub(crate) fn with_upstream_modules(mut self, modules: &HttpModules) -> Self {
+        self.upstream_modules_ctx = modules.build_ctx();
+        self
+    }
+
+    /// Returns the modules on the side of the upstream, if there are any.
+    pub(crate) fn upstream_modules(&mut self) -> Option<&mut HttpModuleCtx> {
+        #[cfg(feature = "upstream_modules")]
+        return Some(&mut self.upstream_modules_ctx).filter(|modules| !modules.is_empty());
+        #[cfg(not(feature = "upstream_modules"))]
+        None
+    }
+
+    /// Passes one piece of a response through the modules on the side of the upstream.
+    ///
+    /// What ends a body takes the place of the piece that ended it; trailers a module turned into
+    /// bytes become the end of the body.
+    #[cfg(feature = "upstream_modules")]
+    pub async fn upstream_modules_filter_task(&mut self, t: &mut HttpTask) -> Result<()> {
+        let modules = &mut self.upstream_modules_ctx;
+        match t {
+            HttpTask::Header(head, end) => modules.response_header_filter(head, *end).await,
+            HttpTask::Body(data, end) => {
+                modules.response_body_filter(data, *end)?;
+                if *end {
+                    append(data, modules.response_done_filter()?);
+                }
+                Ok(())
+            }
+            HttpTask::Trailer(trailers) => {
+                if let Some(bytes) = modules.response_trailer_filter(trailers)? {
+                    *t = HttpTask::Body(Some(bytes), true);
+                }
+                Ok(())
+            }
+            HttpTask::Done => {
+                if let Some(bytes) = modules.response_done_filter()? {
+                    *t = HttpTask::Body(Some(bytes), true);
+                }
+                Ok(())
+            }
+            HttpTask::UpgradedBody(..) | HttpTask::Failed(_) => Ok(()),
+        }
     }
 
     /// Gives up keep-alive when the server began to stop since the request came in.

@@ -60,6 +60,7 @@ where
         self.proxy
             .upstream_response_filter(self.session, &mut head, self.ctx)
             .await?;
+        self.upstream_modules_on_head(&mut head, end).await?;
         self.proxy
             .response_filter(self.session, &mut head, self.ctx)
             .await?;
@@ -91,6 +92,22 @@ where
         }
     }
 
+    /// Lets the modules of the upstream's side be adjusted to a response, and see its head.
+    async fn upstream_modules_on_head(
+        &mut self,
+        head: &mut ResponseHeader,
+        end: bool,
+    ) -> Result<()> {
+        #[cfg(feature = "upstream_modules")]
+        self.proxy
+            .adjust_upstream_modules(self.session, head, end, self.ctx)
+            .await?;
+        match self.session.upstream_modules() {
+            Some(modules) => modules.response_header_filter(head, end).await,
+            None => Ok(()),
+        }
+    }
+
     async fn on_body(&mut self, mut data: Option<Bytes>, end: bool) -> Result<()> {
         self.filter_body(&mut data, end)?;
         let rest = if end && !self.session.downstream_modules_ctx.is_empty() {
@@ -118,14 +135,25 @@ where
     async fn on_trailers(&mut self, mut trailers: Box<HeaderMap>) -> Result<()> {
         // The body ends before its trailers: what filters held back goes out first.
         let mut last = None;
-        self.hooks_on_body(&mut last, true)?;
+        let first = self.upstream_on_body(&mut last, true)?;
         self.proxy
             .upstream_response_trailer_filter(self.session, &mut trailers, self.ctx)?;
-        let mut data = self
-            .proxy
-            .response_trailer_filter(self.session, &mut trailers, self.ctx)
-            .await?;
         let mut trailers = Some(trailers);
+        if let Some(modules) = self.session.upstream_modules() {
+            append(&mut last, modules.response_trailer_filter(&mut trailers)?);
+        }
+        let second = self
+            .proxy
+            .response_body_filter(self.session, &mut last, true, self.ctx)?;
+        self.pause_for(first, second);
+        let mut data = match &mut trailers {
+            Some(trailers) => {
+                self.proxy
+                    .response_trailer_filter(self.session, trailers, self.ctx)
+                    .await?
+            }
+            None => None,
+        };
         let mut rest = None;
         if !self.session.downstream_modules_ctx.is_empty() {
             let modules = &mut self.session.downstream_modules_ctx;
@@ -155,19 +183,44 @@ where
     }
 
     fn hooks_on_body(&mut self, data: &mut Option<Bytes>, end: bool) -> Result<()> {
-        let first = self
-            .proxy
-            .upstream_response_body_filter(self.session, data, end, self.ctx)?;
+        let first = self.upstream_on_body(data, end)?;
+        if end
+            && !self.is_tunnel()
+            && let Some(modules) = self.session.upstream_modules()
+        {
+            append(data, modules.response_done_filter()?);
+        }
         let second = self
             .proxy
             .response_body_filter(self.session, data, end, self.ctx)?;
+        self.pause_for(first, second);
+        Ok(())
+    }
+
+    /// Calls what is on the side of the upstream; returns the pause asked for.
+    fn upstream_on_body(
+        &mut self,
+        data: &mut Option<Bytes>,
+        end: bool,
+    ) -> Result<Option<Duration>> {
+        let pause = self
+            .proxy
+            .upstream_response_body_filter(self.session, data, end, self.ctx)?;
+        if !self.is_tunnel()
+            && let Some(modules) = self.session.upstream_modules()
+        {
+            modules.response_body_filter(data, end)?;
+        }
+        Ok(pause)
+    }
+
+    fn pause_for(&mut self, first: Option<Duration>, second: Option<Duration>) {
         if first.is_some() || second.is_some() {
             let pause: Duration = first
                 .unwrap_or_default()
                 .saturating_add(second.unwrap_or_default());
             self.pause = (!pause.is_zero()).then(|| Box::new(Deadline::new(pause)));
         }
-        Ok(())
     }
 
     fn queue_some(&mut self, data: Option<Bytes>) -> Result<()> {
@@ -190,6 +243,17 @@ where
     fn is_tunnel(&self) -> bool {
         self.session.was_upgraded()
     }
+}
+
+/// Appends what a module ends a body with.
+pub(crate) fn append(data: &mut Option<Bytes>, rest: Option<Bytes>) {
+    let Some(rest) = rest else {
+        return;
+    };
+    *data = Some(match data.take() {
+        Some(data) if !data.is_empty() => [data, rest].concat().into(),
+        _ => rest,
+    });
 }
 
 fn forbids_body(status: StatusCode) -> bool {

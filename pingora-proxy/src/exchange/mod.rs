@@ -22,4 +22,6 @@ mod state;
 mod tests;
 
 pub(crate) use self::duplex::Exchange;
+#[cfg(feature = "upstream_modules")]
+pub(crate) use self::filter::append;
 pub(crate) use self::h1::H1Leg;

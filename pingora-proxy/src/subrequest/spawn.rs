@@ -9,7 +9,7 @@ use pingora_core::protocols::http::subrequest::server::{HttpSession, SubrequestH
 use tokio::task::JoinHandle;
 
 use super::{BodyMode, Ctx};
-use crate::{HttpProxy, ProxyHttp, Session};
+use crate::{HttpProxy, ProxyHttp};
 
 /// What can serve a subrequest: every [`HttpProxy`].
 #[async_trait]
@@ -34,7 +34,7 @@ where
         session: Box<ServerSession>,
         sub_req_ctx: Box<Ctx>,
     ) {
-        let mut session = Session::new(*session, &self.downstream_modules, None);
+        let mut session = self.session(*session, None);
         session.subrequest_ctx = Some(sub_req_ctx);
         let mut ctx = self.inner.new_ctx();
         let outcome = self.run_phases(&mut session, &mut ctx).await;

@@ -22,3 +22,4 @@ mod timeouts;
 #[cfg(feature = "any_tls")]
 mod tls;
 mod upgrade;
+mod upstream_modules;
