@@ -38,14 +38,7 @@ pub(crate) fn prepare_h1(req: &mut RequestHeader, has_body: bool, peer: &HttpPee
         from_h2(req, has_body);
     }
     to_origin_form(req)?;
-    if !req.fields().has(KnownName::Host) {
-        let host = if peer.sni.is_empty() {
-            peer._address.to_string()
-        } else {
-            peer.sni.clone()
-        };
-        req.insert_header("Host", host)?;
-    }
+    ensure_host(req, peer)?;
     // Before the version is ours: HTTP/1.0 has no upgrades (RFC 9110 section 7.8).
     let upgrade = passes_upgrade(req, policy.h1_upgrade);
     if req.version() != Version::HTTP_11 {
@@ -76,6 +69,48 @@ pub(crate) fn prepare_h1(req: &mut RequestHeader, has_body: bool, peer: &HttpPee
         None => (),
     }
     Ok(())
+}
+
+/// Makes a client's request head fit for an HTTP/2 upstream.
+///
+/// HTTP/2 has no hop-by-hop fields: they go whatever the policy says. An upgrade that may pass
+/// stays as HTTP/1 has it; the session makes an extended CONNECT of it (RFC 8441).
+pub(crate) fn prepare_h2(req: &mut RequestHeader, peer: &HttpPeer) -> Result<()> {
+    let policy = &peer.options.http_upstream_request_policy;
+    if req.version() != Version::HTTP_2 {
+        to_origin_form(req)?;
+    }
+    if req.target_authority().is_none() {
+        ensure_host(req, peer)?;
+    }
+    let upgrade = passes_upgrade(req, policy.h1_upgrade);
+    let trailers = accepts_trailers(req.fields());
+    strip_nominated(req, policy)?;
+    strip_hop_by_hop(req);
+    req.remove_known(KnownName::TransferEncoding);
+    req.set_version(Version::HTTP_2);
+    match upgrade {
+        Some(protocol) => {
+            req.set_known(KnownName::Connection, b"Upgrade");
+            req.set_known(KnownName::Upgrade, &protocol);
+        }
+        None if trailers => req.set_known(KnownName::Te, b"trailers"),
+        None => (),
+    }
+    Ok(())
+}
+
+/// A request without a host is for the one the peer has.
+fn ensure_host(req: &mut RequestHeader, peer: &HttpPeer) -> Result<()> {
+    if req.fields().has(KnownName::Host) {
+        return Ok(());
+    }
+    let host = if peer.sni.is_empty() {
+        peer._address.to_string()
+    } else {
+        peer.sni.clone()
+    };
+    req.insert_header("Host", host)
 }
 
 /// Says in fields what HTTP/2 says otherwise: which host, and where the body ends.

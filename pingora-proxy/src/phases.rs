@@ -361,8 +361,9 @@ pub trait ProxyHttp {
 
     /// Sees why the exchange broke off, and decides whether it is tried again.
     ///
-    /// By default only what is safe to send twice is: an idempotent method whose body is still
-    /// whole, on a reused connection that turned out to be closed (RFC 9110 section 9.2.2).
+    /// By default only what is safe to send twice is, with its body still whole: an idempotent
+    /// method on a reused connection that turned out to be closed (RFC 9110 section 9.2.2), and any
+    /// request an HTTP/2 server says it has not seen (RFC 9113 section 8.7).
     fn error_while_proxy(
         &self,
         peer: &HttpPeer,
@@ -372,11 +373,9 @@ pub trait ProxyHttp {
         client_reused: bool,
     ) -> Box<Error> {
         let mut e = e.more_context(format!("Peer: {peer}"));
-        let replayable =
-            is_idempotent(session.req_header().method()) && !session.retry_buffer_truncated();
-        if replayable {
-            e.retry.decide_reuse(client_reused);
-        } else {
+        let idempotent = is_idempotent(session.req_header().method());
+        e.retry.decide_reuse(client_reused && idempotent);
+        if session.retry_buffer_truncated() {
             e.set_retry(false);
         }
         e

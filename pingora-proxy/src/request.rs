@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use log::{debug, warn};
 use pingora_core::connectors::http::custom;
-use pingora_core::protocols::UniqueID;
 use pingora_core::protocols::http::client::HttpSession;
+use pingora_core::protocols::{ALPN, UniqueID};
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_error::{
     BError, Error,
-    ErrorType::{HTTPStatus, InternalError},
+    ErrorType::{H2Downgrade, HTTPStatus, InternalError},
     Result,
 };
 
-use crate::exchange::{Exchange, H1Leg};
+use crate::exchange::{Exchange, H1Leg, H2Leg};
 use crate::{HttpProxy, ProxyHttp, ProxyWarnLogContext, Session, SubrequestSpawner};
 
 /// How the phases of a request ended.
@@ -116,7 +116,11 @@ where
     }
 
     async fn try_upstream(&self, session: &mut Session, ctx: &mut SV::CTX) -> Result<()> {
-        let peer = self.inner.upstream_peer(session, ctx).await?;
+        let mut peer = self.inner.upstream_peer(session, ctx).await?;
+        if session.is_upgrade_req() && peer.options.alpn == ALPN::H2H1 {
+            // Every server that upgrades can do so by HTTP/1, not every one by HTTP/2.
+            peer.options.alpn = ALPN::H1;
+        }
         let connected = self.connector.get_http_session(&*peer).await;
         let (mut upstream, reused) = match connected {
             Ok(connected) => connected,
@@ -136,6 +140,9 @@ where
                 Ok(())
             }
             Err(e) => {
+                if *e.etype() == H2Downgrade {
+                    self.connector.prefer_h1(&*peer);
+                }
                 upstream.shutdown().await;
                 Err(self.inner.error_while_proxy(&peer, session, e, ctx, reused))
             }
@@ -150,16 +157,29 @@ where
         session: &mut Session,
         ctx: &mut SV::CTX,
     ) -> Result<()> {
-        let HttpSession::H1(upstream) = upstream else {
-            return Error::e_explain(InternalError, "no leg for this upstream protocol");
-        };
         debug!("connected to {peer}, reused: {reused}");
-        let fd = upstream.id();
+        let fd = match upstream {
+            HttpSession::H1(upstream) => upstream.id(),
+            HttpSession::H2(upstream) => upstream.fd(),
+            HttpSession::Custom(_) => {
+                return Error::e_explain(InternalError, "no leg for this upstream protocol");
+            }
+        };
         self.inner
-            .connected_to_upstream(session, reused, peer, fd, Some(upstream.digest()), ctx)
+            .connected_to_upstream(session, reused, peer, fd, upstream.digest(), ctx)
             .await?;
-        Exchange::new(&self.inner, session, ctx, H1Leg::new(upstream))
-            .run(peer)
-            .await
+        match upstream {
+            HttpSession::H1(upstream) => {
+                Exchange::new(&self.inner, session, ctx, H1Leg::new(upstream))
+                    .run(peer)
+                    .await
+            }
+            HttpSession::H2(upstream) => {
+                let leg = H2Leg::new(upstream);
+                // Boxed: the futures of the legs are not to lie side by side in every request.
+                Box::pin(Exchange::new(&self.inner, session, ctx, leg).run(peer)).await
+            }
+            HttpSession::Custom(_) => Ok(()),
+        }
     }
 }

@@ -124,8 +124,7 @@ where
         self.proxy
             .upstream_request_filter(self.session, &mut req, self.ctx)
             .await?;
-        self.leg.send_head(req);
-        Ok(())
+        self.leg.send_head(req)
     }
 
     async fn pump(&mut self) -> Result<()> {

@@ -32,10 +32,17 @@ where
         self.proxy
             .request_body_filter(self.session, &mut data, end, self.ctx)
             .await?;
-        if end {
-            self.progress.request_ended();
+        if !end {
+            return self.leg.send_body(data, false);
         }
-        self.leg.send_body(data, end)
+        self.progress.request_ended();
+        match self.session.request_trailers().cloned() {
+            None => self.leg.send_body(data, true),
+            Some(trailers) => {
+                self.leg.send_body(data, false)?;
+                self.leg.send_trailers(trailers)
+            }
+        }
     }
 
     /// Passes a piece of the response to the client.

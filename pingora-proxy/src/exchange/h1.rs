@@ -37,8 +37,9 @@ impl Leg for H1Leg<'_> {
         forward::prepare_h1(req, has_body, peer)
     }
 
-    fn send_head(&mut self, req: Box<RequestHeader>) {
+    fn send_head(&mut self, req: Box<RequestHeader>) -> Result<()> {
         self.session.queue_request_header(req);
+        Ok(())
     }
 
     fn send_body(&mut self, data: Option<Bytes>, end: bool) -> Result<()> {

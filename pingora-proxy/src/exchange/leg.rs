@@ -3,6 +3,7 @@
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use pingora_core::protocols::http::HttpTask;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::Result;
@@ -18,11 +19,16 @@ pub(crate) trait Leg: Send {
     /// Makes a client's request head fit for this protocol, before `upstream_request_filter`.
     fn prepare(req: &mut RequestHeader, has_body: bool, peer: &HttpPeer) -> Result<()>;
 
-    /// Queues the filtered head.
-    fn send_head(&mut self, req: Box<RequestHeader>);
+    /// Queues the filtered head; an error when this protocol cannot express it.
+    fn send_head(&mut self, req: Box<RequestHeader>) -> Result<()>;
 
     /// Queues a piece of the request body, and its end.
     fn send_body(&mut self, data: Option<Bytes>, end: bool) -> Result<()>;
+
+    /// Queues the trailers of the request, which end it; just the end where they have no place.
+    fn send_trailers(&mut self, _trailers: HeaderMap) -> Result<()> {
+        self.send_body(None, true)
+    }
 
     /// Returns whether another piece of the body may be queued.
     fn has_room(&self) -> bool;

@@ -7,7 +7,7 @@
 //!            queue_task, flush       response filters           Leg::poll_task
 //! ```
 //!
-//! `leg.rs` is what an upstream protocol does differently, `h1.rs` the first of them; `duplex.rs`
+//! `leg.rs` is what an upstream protocol does differently, `h1.rs` and `h2.rs` are those there are; `duplex.rs`
 //! waits and dispatches; `state.rs` remembers how far both sides are; `filter.rs` calls the hooks.
 
 mod duplex;
@@ -15,6 +15,7 @@ mod filter;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod h1;
+mod h2;
 mod leg;
 mod state;
 
@@ -25,3 +26,4 @@ pub(crate) use self::duplex::Exchange;
 #[cfg(feature = "upstream_modules")]
 pub(crate) use self::filter::append;
 pub(crate) use self::h1::H1Leg;
+pub(crate) use self::h2::H2Leg;

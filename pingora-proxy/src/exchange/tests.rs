@@ -46,7 +46,9 @@ impl Leg for &mut Eager {
         Ok(())
     }
 
-    fn send_head(&mut self, _: Box<RequestHeader>) {}
+    fn send_head(&mut self, _: Box<RequestHeader>) -> Result<()> {
+        Ok(())
+    }
 
     fn send_body(&mut self, _: Option<Bytes>, _: bool) -> Result<()> {
         self.pieces += 1;

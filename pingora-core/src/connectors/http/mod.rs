@@ -1,18 +1,20 @@
 //! HTTP sessions to peers.
 //!
 //! [`Connector`] chooses the protocol by the peer's ALPN and gives a session of it; [`v1`] is
-//! HTTP/1, [`custom`] how a protocol of your own takes part.
+//! HTTP/1, [`v2`] HTTP/2, [`custom`] how a protocol of your own takes part.
 
 pub mod custom;
 pub mod v1;
+pub mod v2;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use pingora_error::{Error, ErrorType, Result};
+use pingora_error::Result;
 
-use super::ConnectorOptions;
+use super::options::DEFAULT_POOL_SIZE;
+use super::{ConnectorOptions, TransportConnector};
 use crate::protocols::ALPN;
 use crate::protocols::http::client::HttpSession;
 use crate::protocols::http::v1::client::HttpSession as Http1Session;
@@ -46,6 +48,7 @@ where
     C: custom::Connector,
 {
     h1: v1::Connector,
+    h2: v2::Connector,
     custom: C,
 }
 
@@ -62,8 +65,13 @@ where
 {
     /// Returns a connector that leaves peers with a custom ALPN to `custom`.
     pub fn new_custom(options: Option<ConnectorOptions>, custom: C) -> Self {
+        let pool_size = options
+            .as_ref()
+            .map_or(DEFAULT_POOL_SIZE, |options| options.keepalive_pool_size);
+        let transport = Arc::new(TransportConnector::new(options));
         Connector {
-            h1: v1::Connector::new(options),
+            h1: v1::Connector::with_transport(Arc::clone(&transport)),
+            h2: v2::Connector::with_transport(transport, pool_size),
             custom,
         }
     }
@@ -71,8 +79,9 @@ where
     /// Returns a session to `peer` and whether its connection was used before.
     ///
     /// # Errors
-    /// Those of [`TransportConnector::new_stream`](super::TransportConnector::new_stream), and
-    /// `InternalError` for a peer that must be spoken to in a protocol this connector lacks.
+    /// Those of [`TransportConnector::new_stream`](super::TransportConnector::new_stream) and of
+    /// [`v2::Connector::new_http_session`]; `InternalError` for a custom protocol this connector
+    /// lacks.
     pub async fn get_http_session<P: Peer + Send + Sync + 'static>(
         &self,
         peer: &P,
@@ -80,9 +89,11 @@ where
         match peer.get_alpn() {
             Some(ALPN::Custom(_)) => self.custom_session(peer).await,
             Some(alpn)
-                if alpn.get_min_http_version() > 1 && !self.h1.transport().is_h1_only(peer) =>
+                if alpn.get_max_http_version() > 1
+                    && (peer.tls() || v2::wants_only_h2(peer))
+                    && !self.h1.transport().is_h1_only(peer) =>
             {
-                Err(h2_only(peer))
+                self.h2.get_http_session(peer).await
             }
             _ => {
                 let (session, reused) = self.h1.get_http_session(peer).await?;
@@ -105,6 +116,7 @@ where
                     .release_http_session(session, peer, idle_timeout)
                     .await;
             }
+            HttpSession::H2(session) => self.h2.release_http_session(session, peer, idle_timeout),
             HttpSession::Custom(session) => {
                 self.custom
                     .release_http_session(session, peer, idle_timeout)
@@ -151,10 +163,4 @@ where
         };
         Ok((session, reused))
     }
-}
-
-#[cold]
-fn h2_only<P: Peer>(peer: &P) -> Box<Error> {
-    let context = format!("this connector speaks HTTP/1 and the peer HTTP/2 only, Peer: {peer}");
-    Error::explain(ErrorType::InternalError, context).into_in()
 }

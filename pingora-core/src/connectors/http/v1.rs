@@ -19,15 +19,18 @@ use crate::upstreams::peer::Peer;
 /// assert_eq!(connector.unexpected_data_connection_count(), 0);
 /// ```
 pub struct Connector {
-    transport: TransportConnector,
+    transport: Arc<TransportConnector>,
 }
 
 impl Connector {
     /// Returns a connector; without options it keeps up to 128 idle connections.
     pub fn new(options: Option<ConnectorOptions>) -> Self {
-        Connector {
-            transport: TransportConnector::new(options),
-        }
+        Self::with_transport(Arc::new(TransportConnector::new(options)))
+    }
+
+    /// Returns a connector that shares `transport` with one of HTTP/2.
+    pub(crate) fn with_transport(transport: Arc<TransportConnector>) -> Self {
+        Connector { transport }
     }
 
     /// Returns a session to `peer` and whether its connection was used before.

@@ -8,6 +8,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::custom::client::Session;
 use super::v1::client::HttpSession as Http1Session;
+use super::v2::client::Http2Session;
 use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::{Digest, Stream};
 
@@ -24,6 +25,8 @@ use crate::protocols::{Digest, Stream};
 pub enum HttpSession<S = ()> {
     /// HTTP/1.0 or HTTP/1.1.
     H1(Http1Session),
+    /// HTTP/2: one stream of a connection.
+    H2(Http2Session),
     /// A protocol of the application's own.
     Custom(S),
 }
@@ -33,23 +36,31 @@ impl<S: Session> HttpSession<S> {
     pub fn as_http1(&self) -> Option<&Http1Session> {
         match self {
             Self::H1(session) => Some(session),
-            Self::Custom(_) => None,
+            _ => None,
+        }
+    }
+
+    /// Returns the HTTP/2 session.
+    pub fn as_http2(&self) -> Option<&Http2Session> {
+        match self {
+            Self::H2(session) => Some(session),
+            _ => None,
         }
     }
 
     /// Returns the custom session.
     pub fn as_custom(&self) -> Option<&S> {
         match self {
-            Self::H1(_) => None,
             Self::Custom(session) => Some(session),
+            _ => None,
         }
     }
 
     /// Returns the custom session, to change.
     pub fn as_custom_mut(&mut self) -> Option<&mut S> {
         match self {
-            Self::H1(_) => None,
             Self::Custom(session) => Some(session),
+            _ => None,
         }
     }
 
@@ -57,6 +68,7 @@ impl<S: Session> HttpSession<S> {
     pub async fn write_request_header(&mut self, req: Box<RequestHeader>) -> Result<()> {
         match self {
             Self::H1(session) => session.write_request_header(req).await.map(|_| ()),
+            Self::H2(session) => session.write_request_header(req, false),
             Self::Custom(session) => session.write_request_header(req, false).await,
         }
     }
@@ -73,6 +85,7 @@ impl<S: Session> HttpSession<S> {
                 }
                 Ok(())
             }
+            Self::H2(session) => session.write_request_body(data, end).await,
             Self::Custom(session) => session.write_request_body(data, end).await,
         }
     }
@@ -81,6 +94,7 @@ impl<S: Session> HttpSession<S> {
     pub async fn finish_request_body(&mut self) -> Result<()> {
         match self {
             Self::H1(session) => session.finish_body().await.map(|_| ()),
+            Self::H2(session) => session.finish_request_body(),
             Self::Custom(session) => session.finish_request_body().await,
         }
     }
@@ -89,6 +103,7 @@ impl<S: Session> HttpSession<S> {
     pub fn set_read_timeout(&mut self, timeout: Option<Duration>) {
         match self {
             Self::H1(session) => session.read_timeout = timeout,
+            Self::H2(session) => session.read_timeout = timeout,
             Self::Custom(session) => session.set_read_timeout(timeout),
         }
     }
@@ -97,6 +112,7 @@ impl<S: Session> HttpSession<S> {
     pub fn set_write_timeout(&mut self, timeout: Option<Duration>) {
         match self {
             Self::H1(session) => session.write_timeout = timeout,
+            Self::H2(session) => session.write_timeout = timeout,
             Self::Custom(session) => session.set_write_timeout(timeout),
         }
     }
@@ -105,6 +121,7 @@ impl<S: Session> HttpSession<S> {
     pub async fn read_response_header(&mut self) -> Result<()> {
         match self {
             Self::H1(session) => session.read_response().await.map(|_| ()),
+            Self::H2(session) => session.read_response_header().await,
             Self::Custom(session) => session.read_response_header().await,
         }
     }
@@ -113,6 +130,7 @@ impl<S: Session> HttpSession<S> {
     pub async fn read_response_body(&mut self) -> Result<Option<Bytes>> {
         match self {
             Self::H1(session) => session.read_body_bytes().await,
+            Self::H2(session) => session.read_response_body().await,
             Self::Custom(session) => session.read_response_body().await,
         }
     }
@@ -121,6 +139,7 @@ impl<S: Session> HttpSession<S> {
     pub fn response_done(&mut self) -> bool {
         match self {
             Self::H1(session) => session.is_body_done(),
+            Self::H2(session) => session.response_finished(),
             Self::Custom(session) => session.response_finished(),
         }
     }
@@ -129,6 +148,7 @@ impl<S: Session> HttpSession<S> {
     pub async fn shutdown(&mut self) {
         match self {
             Self::H1(session) => session.shutdown().await,
+            Self::H2(session) => session.shutdown(),
             Self::Custom(session) => session.shutdown(1, "shutdown").await,
         }
     }
@@ -137,6 +157,7 @@ impl<S: Session> HttpSession<S> {
     pub fn response_header(&self) -> Option<&ResponseHeader> {
         match self {
             Self::H1(session) => session.resp_header(),
+            Self::H2(session) => session.response_header(),
             Self::Custom(session) => session.response_header(),
         }
     }
@@ -145,6 +166,7 @@ impl<S: Session> HttpSession<S> {
     pub fn digest(&self) -> Option<&Digest> {
         match self {
             Self::H1(session) => Some(session.digest()),
+            Self::H2(session) => session.digest(),
             Self::Custom(session) => session.digest(),
         }
     }
@@ -153,6 +175,7 @@ impl<S: Session> HttpSession<S> {
     pub fn digest_mut(&mut self) -> Option<&mut Digest> {
         match self {
             Self::H1(session) => Some(session.digest_mut()),
+            Self::H2(session) => session.digest_mut(),
             Self::Custom(session) => session.digest_mut(),
         }
     }
@@ -161,6 +184,7 @@ impl<S: Session> HttpSession<S> {
     pub fn server_addr(&self) -> Option<&SocketAddr> {
         match self {
             Self::H1(session) => session.server_addr(),
+            Self::H2(session) => session.server_addr(),
             Self::Custom(session) => session.server_addr(),
         }
     }
@@ -169,6 +193,7 @@ impl<S: Session> HttpSession<S> {
     pub fn client_addr(&self) -> Option<&SocketAddr> {
         match self {
             Self::H1(session) => session.client_addr(),
+            Self::H2(session) => session.client_addr(),
             Self::Custom(session) => session.client_addr(),
         }
     }
@@ -177,7 +202,7 @@ impl<S: Session> HttpSession<S> {
     pub fn stream(&self) -> Option<&Stream> {
         match self {
             Self::H1(session) => Some(session.stream()),
-            Self::Custom(_) => None,
+            _ => None,
         }
     }
 }

@@ -65,9 +65,11 @@ pub struct PeerOptions {
     pub h2_ping_interval: Option<Duration>,
     /// The most HTTP/2 streams on one connection. Default: 1.
     pub max_h2_streams: usize,
-    /// The HTTP/2 flow-control window of a stream in bytes. Default: 8 MiB.
+    /// The HTTP/2 flow-control window of a stream in bytes: what a server can make us hold for a
+    /// client that takes nothing. Default: 1 MiB, less where many streams share a connection.
     pub h2_stream_window_size: Option<u32>,
-    /// The HTTP/2 flow-control window of a connection in bytes. Default: 8 MiB.
+    /// The HTTP/2 flow-control window of a connection in bytes. Default: 8 MiB, or more if its
+    /// streams need that so that none stops another.
     pub h2_connection_window_size: Option<u32>,
     /// Whether to accept a `Content-Length` that is no number, as if it were not there. Default:
     /// false, the response is refused.

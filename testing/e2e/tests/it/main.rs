@@ -11,6 +11,7 @@ mod graceful;
 mod http2;
 mod keepalive;
 mod lb;
+mod matrix;
 mod peers;
 mod phases;
 mod rate_limits;

@@ -4,6 +4,7 @@
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use pingora_error::{Error, ErrorType::InternalError, Result};
 
 use super::{HttpTask, Session};
@@ -20,6 +21,15 @@ impl Session {
             Session::H2(session) => session.poll_read_body(cx),
             Session::Subrequest(session) => session.poll_read_body(cx),
             Session::Custom(_) => Poll::Ready(Err(not_polled())),
+        }
+    }
+
+    /// Returns the trailers of a request whose body has ended; `None` when there are none, or the
+    /// protocol does not pass them on.
+    pub fn request_trailers(&mut self) -> Option<&HeaderMap> {
+        match self {
+            Session::H2(session) => session.request_trailers(),
+            _ => None,
         }
     }
 

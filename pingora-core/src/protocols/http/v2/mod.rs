@@ -1,8 +1,9 @@
 //! HTTP/2 sessions on the `h2` crate, which frames, compresses and keeps the windows.
 //!
-//! [`server`] is the downstream side. `head.rs` is pure: what a valid message is and how heads are
+//! [`server`] is the downstream side, [`client`] the upstream side. `head.rs` is pure: what a valid message is and how heads are
 //! translated; `output.rs` is the sending half of a stream, which waits for windows.
 
+pub mod client;
 pub mod server;
 
 // Between heads of HTTP/2 and ours: pure.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
+use http::HeaderMap;
 use pingora_http::fields::KnownName;
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_timeout::fast_timeout::Deadline;
@@ -79,6 +80,7 @@ struct State {
     body: RecvStream,
     body_read: usize,
     body_ended: bool,
+    trailers: Option<HeaderMap>,
     retry_buffer: Option<FixedBuffer>,
     read_timer: Deadline,
     read_timeout: Option<Duration>,
@@ -270,6 +272,7 @@ impl HttpSession {
             body,
             body_read: 0,
             body_ended: false,
+            trailers: None,
             retry_buffer: None,
             read_timer: Deadline::new(DEFAULT_READ_TIMEOUT),
             read_timeout: Some(DEFAULT_READ_TIMEOUT),

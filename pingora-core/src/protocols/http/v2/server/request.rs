@@ -99,19 +99,24 @@ impl HttpSession {
         Poll::Ready(None)
     }
 
-    /// Takes the trailers of the request, once its body has ended.
+    /// Returns the trailers of the request, once its body has ended.
     ///
     /// Fields that must not be in trailers are left out; `None` when none are left.
-    pub fn take_request_trailers(&mut self) -> Option<HeaderMap> {
+    pub fn request_trailers(&mut self) -> Option<&HeaderMap> {
         if !self.state.body_ended {
             return None;
         }
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        let Poll::Ready(Ok(Some(mut trailers))) = self.state.body.poll_trailers(&mut cx) else {
-            return None;
-        };
-        clean_trailers(&mut trailers);
-        (!trailers.is_empty()).then_some(trailers)
+        if self.state.trailers.is_none()
+            && let Poll::Ready(Ok(Some(mut trailers))) = self.state.body.poll_trailers(&mut cx)
+        {
+            clean_trailers(&mut trailers);
+            self.state.trailers = Some(trailers);
+        }
+        self.state
+            .trailers
+            .as_ref()
+            .filter(|trailers| !trailers.is_empty())
     }
 
     /// Returns whether the request has no body, or an empty one.

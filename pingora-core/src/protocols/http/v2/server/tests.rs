@@ -3,7 +3,7 @@ use std::future::poll_fn;
 use h2::Reason;
 use h2::client::SendRequest;
 use h2::server::Connection;
-use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use http::{HeaderValue, Request, StatusCode};
 use tokio::io::DuplexStream;
 
 use super::*;
@@ -68,7 +68,7 @@ async fn a_request_and_its_response() {
     assert!(!session.is_body_empty());
     assert_eq!(session.read_body_bytes().await.unwrap().unwrap(), "hello");
     assert_eq!(session.read_body_bytes().await.unwrap(), None);
-    let trailers = session.take_request_trailers().unwrap();
+    let trailers = session.request_trailers().unwrap();
     assert_eq!(trailers.len(), 1, "{trailers:?}");
     assert_eq!(
         (session.body_bytes_read(), session.is_body_done()),
