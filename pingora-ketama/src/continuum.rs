@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use crate::bucket::Bucket;
-use crate::points::{self, MAX_POINTS, Points};
-use crate::ring::Ring;
+use crate::points::{self, Lane, MAX_POINTS};
+use crate::ring::{Point, Ring};
 
 /// Points per unit of weight of [`Version::V1`], the number nginx uses.
 pub const DEFAULT_POINT_MULTIPLE: u32 = 160;
@@ -105,18 +105,19 @@ impl Continuum {
     fn with_limit(buckets: &[Bucket], point_multiple: u32, limit: u64) -> Self {
         let counts = points::counts(buckets, point_multiple, limit);
         let total: u64 = counts.iter().sum();
-        let points = buckets
-            .iter()
-            .zip(&counts)
-            .zip(0u32..)
-            .filter(|((_, count), _)| **count > 0)
-            .flat_map(|((bucket, count), owner)| {
-                Points::new(&bucket.node)
-                    .take(*count as usize)
-                    .map(move |hash| (hash, owner))
-            });
+        let mut points = vec![Point::default(); total as usize];
+        let mut rest = points.as_mut_slice();
+        let mut lanes = Vec::with_capacity(buckets.len());
+        for ((bucket, count), owner) in buckets.iter().zip(&counts).zip(0u32..) {
+            if *count > 0 {
+                let (own, others) = rest.split_at_mut(*count as usize);
+                lanes.push(Lane::new(&bucket.node, owner, own));
+                rest = others;
+            }
+        }
+        points::fill(&mut lanes);
         Continuum {
-            ring: Ring::new(total as usize, points),
+            ring: Ring::new(points),
             addresses: buckets.iter().map(|bucket| bucket.node).collect(),
         }
     }

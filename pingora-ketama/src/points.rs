@@ -3,12 +3,14 @@
 //! nginx (like `Cache::Memcached::Fast` before it) hashes `HOST \0 PORT PREVIOUS` with CRC-32 for
 //! each point, where PREVIOUS is the point before as 4 bytes, least significant first, and 0 for
 //! the first point. The CRC of the part that stays is computed once; each point then takes one
-//! step over 4 bytes, with four table lookups that do not wait for each other.
+//! step over 4 bytes, with four table lookups that do not wait for each other. Steps do wait for each
+//! other, so those of several servers are taken side by side.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
 
 use crate::bucket::Bucket;
+use crate::ring::Point;
 
 /// The most points a ring has. Weights come from configuration and discovery: nonsense among them
 /// must not take all memory. 16 million points take about 120 MB.
@@ -20,29 +22,66 @@ const POLYNOMIAL: u32 = 0xEDB8_8320;
 /// `TABLES[n][byte]` is what `byte` followed by `n` zero bytes adds to a CRC.
 static TABLES: [[u32; 256]; 4] = tables();
 
-/// The points of one server, in no order; without end.
-pub(crate) struct Points {
+/// How many servers' points are computed at once. Each point waits for the one before, so one server
+/// alone leaves the processor idle.
+const LANES: usize = 4;
+
+/// The points of one server, to be written one after the other.
+pub(crate) struct Lane<'a> {
     /// The CRC of `HOST \0 PORT` before its final inversion.
     base: u32,
-    previous: u32,
+    owner: u32,
+    points: &'a mut [Point],
 }
 
-impl Points {
-    pub(crate) fn new(node: &SocketAddr) -> Self {
-        Points {
+impl<'a> Lane<'a> {
+    /// Returns the points of `node`, as many as `points` takes.
+    pub(crate) fn new(node: &SocketAddr, owner: u32, points: &'a mut [Point]) -> Self {
+        Lane {
             base: !crc32fast::hash(&name(node)),
-            previous: 0,
+            owner,
+            points,
         }
+    }
+
+    #[inline]
+    fn next(&self, previous: u32) -> u32 {
+        !step(self.base ^ previous)
     }
 }
 
-impl Iterator for Points {
-    type Item = u32;
+/// Computes the points of servers, in no order.
+pub(crate) fn fill(lanes: &mut [Lane<'_>]) {
+    let mut groups = lanes.chunks_exact_mut(LANES);
+    for group in &mut groups {
+        let group: &mut [Lane<'_>; LANES] = group.try_into().expect("chunks have this length");
+        fill_group(group);
+    }
+    for lane in groups.into_remainder() {
+        fill_rest(lane, 0, 0);
+    }
+}
 
-    #[inline]
-    fn next(&mut self) -> Option<u32> {
-        self.previous = !step(self.base ^ self.previous);
-        Some(self.previous)
+fn fill_group(lanes: &mut [Lane<'_>; LANES]) {
+    let common = lanes.iter().map(|lane| lane.points.len()).min();
+    let common = common.unwrap_or_default();
+    let mut previous = [0; LANES];
+    for index in 0..common {
+        for (lane, previous) in lanes.iter_mut().zip(&mut previous) {
+            *previous = lane.next(*previous);
+            lane.points[index] = Point::new(*previous, lane.owner);
+        }
+    }
+    for (lane, previous) in lanes.iter_mut().zip(previous) {
+        fill_rest(lane, common, previous);
+    }
+}
+
+/// Computes the points from number `start` on, which follows `previous`.
+fn fill_rest(lane: &mut Lane<'_>, start: usize, mut previous: u32) {
+    for index in start..lane.points.len() {
+        previous = lane.next(previous);
+        lane.points[index] = Point::new(previous, lane.owner);
     }
 }
 
@@ -124,14 +163,27 @@ mod tests {
 
     #[test]
     fn points_are_crcs_of_name_and_previous_point() {
-        for node in ["127.0.0.1:80", "255.255.255.255:65535", "[2001:db8::1]:443"] {
-            let node: SocketAddr = node.parse().expect("an address");
+        let nodes = ["127.0.0.1:80", "255.255.255.255:65535", "[2001:db8::1]:443"];
+        let nodes = nodes.map(|node| node.parse::<SocketAddr>().expect("an address"));
+        // One group of servers and a rest, with points in common and without.
+        let counts = [100, 1, 0, 7, 5, 300, 2, 160, 161, 3];
+        let mut points = vec![Point::new(0, 0); counts.iter().sum()];
+        let mut rest = points.as_mut_slice();
+        let mut lanes = Vec::new();
+        for (count, owner) in counts.into_iter().zip(0..) {
+            let (own, others) = rest.split_at_mut(count);
+            lanes.push(Lane::new(&nodes[owner as usize % 3], owner, own));
+            rest = others;
+        }
+        fill(&mut lanes);
+        let mut points = points.into_iter();
+        for (count, owner) in counts.into_iter().zip(0..) {
             let mut previous = 0u32;
-            for point in Points::new(&node).take(1_000) {
-                let mut input = name(&node);
+            for point in points.by_ref().take(count) {
+                let mut input = name(&nodes[owner as usize % 3]);
                 input.extend(previous.to_le_bytes());
-                assert_eq!(point, crc32fast::hash(&input));
-                previous = point;
+                previous = crc32fast::hash(&input);
+                assert_eq!((point.hash(), point.owner()), (previous, owner));
             }
         }
     }
