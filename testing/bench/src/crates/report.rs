@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Barrier;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -51,15 +51,16 @@ impl<'a> Candidate<'a> {
     }
 
     /// Returns a candidate whose `repeat` runs on so many threads at once; it is given the number of
-    /// its thread, from zero. Measured is the time per operation of the slower thread, waiting included.
+    /// its thread, from zero. Measured is the CPU time per operation of the busiest thread: what
+    /// contention costs is in it, as far as threads do not sleep.
     pub fn threads(name: &'a str, threads: usize, repeat: impl Fn(usize, u64) + Sync + 'a) -> Self {
         Self::timed(name, move |iterations| {
             let barrier = Barrier::new(threads);
             let one = |number| {
                 barrier.wait();
-                let start = Instant::now();
+                let start = thread_time();
                 repeat(number, iterations);
-                start.elapsed()
+                thread_time() - start
             };
             thread::scope(|scope| {
                 let one = &one;
