@@ -1,5 +1,6 @@
-//! Errors with a type, a source (upstream, downstream, internal), a retry decision and a chain of
-//! contexts.
+#![doc = include_str!("../README.md")]
+//!
+//! # What an error says
 //!
 //! Everything in the framework returns [`Result`], whose error is a [`BError`]: one boxed
 //! [`Error`], so that the happy path moves a pointer. An error says *what* failed

@@ -1,23 +1,11 @@
-//! Consistent hashing with the points of nginx's ketama ring.
+#![doc = include_str!("../README.md")]
 //!
-//! A [`Continuum`] spreads keys over weighted servers so that adding or removing a server moves
-//! only the keys it gains or loses. Each server has points on a ring of 32 bit numbers, in
-//! proportion to its weight; a key belongs to the first point at or after its CRC-32. The points
-//! are those of nginx's `hash $key consistent`, so both can front the same caches.
+//! # Costs
 //!
-//! ```
-//! use pingora_ketama::{Bucket, Continuum};
-//!
-//! let ring = Continuum::new(&[
-//!     Bucket::new("10.0.0.1:80".parse()?, 1),
-//!     Bucket::new("10.0.0.2:80".parse()?, 3),
-//! ]);
-//! let server = ring.node(b"/index.html").expect("the ring has points");
-//! // Where to go if that server is down: the servers of the points that follow.
-//! let fallback = ring.node_iter(b"/index.html").find(|other| **other != server);
-//! assert!(fallback.is_some());
-//! # Ok::<(), std::net::AddrParseError>(())
-//! ```
+//! A [`Continuum`] takes about 7 bytes per point, 160 points per server of weight 1, and never
+//! changes. A lookup is one CRC-32 of the key and one look into a table, whatever the size of the
+//! ring. Building takes time in proportion to the points (0.2 ms for 100 servers) and 24 bytes per
+//! point meanwhile.
 //!
 //! Read next: `points.rs` (where the points lie), `ring.rs` (how they are stored and found).
 

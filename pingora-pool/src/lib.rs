@@ -1,4 +1,6 @@
-//! Keyed pools of idle connections with one bound over all keys.
+#![doc = include_str!("../README.md")]
+//!
+//! # Which one
 //!
 //! Two pools share one store (`shelf.rs`):
 //!
@@ -20,6 +22,14 @@
 //! assert_eq!(taken.try_recv(), Ok(true));
 //! assert_eq!(pool.get(&1), None);
 //! ```
+//!
+//! # Costs
+//!
+//! Putting and taking a connection take constant time, whatever the number of keys and connections;
+//! a miss in an [`IdlePool`] looks at every shard that is not empty (two per core, 8 to 64 in all). An
+//! idle connection takes its own size and at most 48 bytes, about 20 more for each key in use; nothing
+//! is given back to the allocator before the pool is dropped. In a [`ConnectionPool`] it takes two
+//! allocations more, for the ends its watcher listens on.
 //!
 //! Read next: `shelf.rs`, then `idle_pool.rs`, or `connection.rs` and `idle.rs`.
 

@@ -157,6 +157,10 @@ impl<T> Shelf<T> {
             .expect("slots in a list or an index are occupied")
     }
 
+    /// What a slot takes.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) const ENTRY_SIZE: usize = size_of::<Slot<T>>();
+
     /// The number of keys that have entries.
     #[cfg(all(test, not(loom)))]
     pub(crate) fn keys(&self) -> usize {

@@ -1,22 +1,11 @@
-//! Tokio runtimes: work-stealing, or one single-threaded runtime per thread.
+#![doc = include_str!("../README.md")]
+//!
+//! # Which one
 //!
 //! A work-stealing runtime balances uneven load; without stealing a task never changes its
 //! thread, which saves the synchronisation and keeps caches warm when connections are many and
 //! alike. The rest of the framework does not care which one it runs on: it spawns on
 //! [`current_handle`].
-//!
-//! ```
-//! use std::time::Duration;
-//! use pingora_runtime::{Runtime, current_handle};
-//!
-//! let runtime = Runtime::new_no_steal(2, "proxy");
-//! let (done, wait) = std::sync::mpsc::channel();
-//! runtime.get_handle().spawn(async move {
-//!     current_handle().spawn(async move { done.send(()) }); // on any of the two threads
-//! });
-//! wait.recv().unwrap();
-//! runtime.shutdown_timeout(Duration::from_secs(5));
-//! ```
 //!
 //! Reading order: this file (the enum, what can be chosen), `builder` (applies it), `no_steal` (the
 //! threads of the second kind), `metrics` (options that need an unstable tokio).

@@ -245,3 +245,9 @@ fn threads_neither_lose_nor_duplicate_nor_exceed() {
             .all(|owned| owned.load(atomic::Ordering::Relaxed) == 1)
     );
 }
+
+#[test]
+fn an_entry_takes_48_bytes_beside_the_connection() {
+    assert_eq!(Shelf::<Idle<[usize; 2]>>::ENTRY_SIZE, 16 + 48);
+    assert_eq!(Shelf::<Idle<Box<()>>>::ENTRY_SIZE, 8 + 40);
+}
