@@ -49,7 +49,7 @@ Checks each published crate without features, with each feature alone, and with 
 const FUZZ_SECONDS: u32 = 5;
 
 /// The TLS library of the jobs that test everything; the others have tests of their own.
-const TLS: &str = "openssl";
+pub(crate) const TLS: &str = "openssl";
 
 /// Features that choose a TLS library, build one from source, or are set by those that do. Any set
 /// of them compiles, but only the first serves, so the jobs name the one they want.
@@ -220,7 +220,7 @@ fn docs(steps: &mut Steps) -> Result<(), String> {
 }
 
 /// Returns the argument for every feature of the workspace but those of TLS, and the library `tls`.
-fn everything(tls: &str) -> Result<String, String> {
+pub(crate) fn everything(tls: &str) -> Result<String, String> {
     let packages = manifest::workspace()?;
     let mut features: Vec<&str> = packages
         .iter()

@@ -3,8 +3,8 @@
 //! Plain std, no dependencies: the first `cargo xtask test` on a bare machine must not wait for a
 //! task runner to compile. Reading order: this file dispatches, `steps.rs` runs commands and keeps
 //! the time, `jobs.rs` says what each job consists of, `packages.rs` brings the system packages,
-//! `layers.rs` and `marks.rs` check the sources, `fuzz.rs`, `bench.rs`, `certs.rs` and `api.rs`
-//! hold one task each.
+//! `layers.rs` and `marks.rs` check the sources, `fuzz.rs`, `sanitize.rs`, `bench.rs`,
+//! `certs.rs` and `api.rs` hold one task each.
 
 mod api;
 mod bench;
@@ -15,6 +15,7 @@ mod layers;
 mod manifest;
 mod marks;
 mod packages;
+mod sanitize;
 mod steps;
 
 use std::env;
@@ -57,6 +58,12 @@ const TASKS: &[(&str, &str, &str, Task)] = &[
         "build and run the fuzz targets",
         fuzz::HELP,
         fuzz::run,
+    ),
+    (
+        "sanitize",
+        "the tests under AddressSanitizer",
+        sanitize::HELP,
+        sanitize::run,
     ),
     (
         "bench",
