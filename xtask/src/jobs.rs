@@ -14,7 +14,8 @@ Every test of the repository, in this order:
   system packages   installs what is missing (apt-get as root or with passwordless sudo), else names it
   style             rustfmt, the layer check, marks left in the code
   clippy            all targets, with and without features, warnings are errors
-  tests             unit and integration tests with and without features, then every doc example
+  tests             unit and integration tests with and without features, the TLS tests with each
+                    library, then every doc example
   benches           each benchmark compiled and run once
   features          every feature of every crate on its own
   docs              rustdoc, warnings are errors
@@ -42,18 +43,37 @@ rustfmt, the layer check of ARCHITECTURE.md, and marks that must not stay in the
 pub(crate) const FEATURES_HELP: &str = "\
 usage: cargo xtask features
 
-Checks each published crate without features, with each feature alone, and with all.
+Checks each published crate without features and with each feature alone, the facade with each TLS
+library, and core with each pair of TLS libraries. Prints the matrix of the libraries.
 ";
 
 /// Seconds per fuzz target in `cargo xtask test`.
 const FUZZ_SECONDS: u32 = 5;
 
-/// The TLS library of the jobs that test everything; the others have tests of their own.
-pub(crate) const TLS: &str = "openssl";
+/// The TLS libraries, as features of the crates above them. Any set of these compiles, but only the
+/// first of the gate's order serves, so that jobs name the one they want.
+const LIBRARIES: &[&str] = &["openssl", "rustls"];
 
-/// Features that choose a TLS library, build one from source, or are set by those that do. Any set
-/// of them compiles, but only the first serves, so the jobs name the one they want.
-const TLS_FEATURES: &[&str] = &["openssl", "openssl-vendored", "any_tls", "openssl_derived"];
+/// The library of the jobs that test everything; the others have the TLS tests alone.
+pub(crate) const TLS: &str = LIBRARIES[0];
+
+/// Features that are tested with the libraries, or that only those set.
+const TLS_FEATURES: &[&str] = &[
+    "__rustls",
+    "any_tls",
+    "aws-lc-rs",
+    "default",
+    "openssl",
+    "openssl_derived",
+    "ring",
+    "rustls",
+    "rustls-ring",
+    // These build a library from source, with tools that nothing else here needs.
+    "fips",
+    "openssl-vendored",
+    "rustls-fips",
+    "vendored",
+];
 
 /// A job's name and function.
 type Job = (&'static str, fn(&mut Steps) -> Result<(), String>);
@@ -178,6 +198,12 @@ fn tests(steps: &mut Steps) -> Result<(), String> {
         let cmd = Cmd::new(&format!("{runner} --workspace {features}")).count_tests();
         steps.run(&format!("tests {features}"), cmd)?;
     }
+    for library in LIBRARIES.iter().filter(|library| **library != TLS) {
+        let cmd = Cmd::new(&format!(
+            "cargo test -p pingora-e2e --test it --features {library} tls::"
+        ));
+        steps.run(&format!("tests of TLS with {library}"), cmd.count_tests())?;
+    }
     for (package, target) in WITHOUT_HARNESS.iter().filter(|_| nextest) {
         let cmd = Cmd::new(&format!("cargo test -p {package} --test {target}"));
         steps.run(&format!("test {package} {target}"), cmd)?;
@@ -238,7 +264,9 @@ fn check_features(steps: &mut Steps) -> Result<(), String> {
         .iter()
         .filter(|package| package.is_published())
     {
-        if package.features.is_empty() {
+        let own = |feature: &&String| !TLS_FEATURES.contains(&feature.as_str());
+        let features: Vec<&String> = package.features.iter().filter(own).collect();
+        if features.is_empty() {
             continue;
         }
         let check = format!(
@@ -249,13 +277,35 @@ fn check_features(steps: &mut Steps) -> Result<(), String> {
             &format!("features: {} without", package.name),
             Cmd::new(&check),
         )?;
-        // Building a library from source takes minutes and says nothing about this crate.
-        let wanted = |feature: &&String| !feature.ends_with("vendored");
-        for feature in package.features.iter().filter(wanted) {
+        for feature in features {
             let cmd = Cmd::new(&check).args(["--features", feature]);
             steps.run(&format!("features: {} with {feature}", package.name), cmd)?;
         }
     }
+    tls_matrix(steps)
+}
+
+/// Checks the facade with each library, and core with each pair of them; prints what there is.
+fn tls_matrix(steps: &mut Steps) -> Result<(), String> {
+    let mut matrix = String::from("\n   library      alone, proxy, lb   pairs\n");
+    for (at, library) in LIBRARIES.iter().enumerate() {
+        for with in ["", ",proxy", ",lb"] {
+            let cmd = Cmd::new(&format!(
+                "cargo check --quiet -p pingora --no-default-features --features {library}{with}"
+            ));
+            steps.run(&format!("features: pingora with {library}{with}"), cmd)?;
+        }
+        let mut pairs = Vec::new();
+        for other in &LIBRARIES[at + 1..] {
+            let cmd = Cmd::new(&format!(
+                "cargo check --quiet -p pingora-core --features {library},{other}"
+            ));
+            steps.run(&format!("features: {library} and {other}"), cmd)?;
+            pairs.push(*other);
+        }
+        matrix += &format!("   {library:<12} ok                 {}\n", pairs.join(", "));
+    }
+    println!("{matrix}");
     Ok(())
 }
 

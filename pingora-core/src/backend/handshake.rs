@@ -3,7 +3,6 @@
 
 use std::borrow::Cow;
 use std::future::Future;
-use std::io::IoSlice;
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,12 +14,6 @@ use crate::upstreams::peer::{Peer, Unresolved, placeholder_port};
 
 /// How long a TLS handshake with a server may take when the peer has no timeout at all.
 const DEFAULT_UPSTREAM_HANDSHAKE: Duration = Duration::from_secs(60);
-
-/// The plaintext of a TLS record (RFC 8446, section 5.1): more in one write makes two records.
-const MAX_RECORD: usize = 16 * 1024;
-
-/// Parts at least as long as this are worth a record of their own; shorter ones are copied together.
-const GATHER_BELOW: usize = 4 * 1024;
 
 // === accepting ===
 
@@ -170,44 +163,6 @@ pub(super) fn without_underscores(name: &str) -> Option<String> {
     first
         .contains('_')
         .then(|| format!("{}.{rest}", first.replace('_', "-")))
-}
-
-// === writing ===
-
-/// How to send several parts in as few records as is sensible.
-pub(super) enum Gathered<'a> {
-    /// This part alone.
-    One(&'a [u8]),
-    /// These parts, copied together.
-    Copy(Vec<u8>),
-}
-
-/// Returns what to send first of `parts`.
-///
-/// A head of some hundred bytes would otherwise travel in a record of its own before the body.
-/// Given the same parts it returns the same bytes, as libraries want of a write that is tried again.
-pub(super) fn gather<'a>(parts: &'a [IoSlice<'_>]) -> Gathered<'a> {
-    let mut rest = parts
-        .iter()
-        .map(|part| &**part)
-        .filter(|part| !part.is_empty());
-    let first = rest.next().unwrap_or_default();
-    if first.len() >= GATHER_BELOW {
-        return Gathered::One(first);
-    }
-    let Some(second) = rest.next() else {
-        return Gathered::One(first);
-    };
-    let mut all = Vec::with_capacity(MAX_RECORD.min(first.len() + second.len()));
-    all.extend_from_slice(first);
-    for part in std::iter::once(second).chain(rest) {
-        let room = MAX_RECORD - all.len();
-        all.extend_from_slice(&part[..part.len().min(room)]);
-        if part.len() >= room {
-            break;
-        }
-    }
-    Gathered::Copy(all)
 }
 
 // === digests ===

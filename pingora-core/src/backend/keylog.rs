@@ -38,6 +38,18 @@ impl KeyLog {
         }
     }
 
+    /// Appends a secret in the NSS key log format.
+    #[allow(dead_code)]
+    pub(super) fn write_secret(&self, label: &str, client_random: &[u8], secret: &[u8]) {
+        let hex = |bytes: &[u8]| {
+            bytes
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect::<String>()
+        };
+        self.write(&format!("{label} {} {}", hex(client_random), hex(secret)));
+    }
+
     /// Appends one line of the NSS key log format.
     pub(super) fn write(&self, line: &str) {
         let mut text = String::with_capacity(line.len() + 1);

@@ -32,8 +32,14 @@ mod stream_traits;
 cfg_if::cfg_if! {
     if #[cfg(feature = "openssl")] {
         mod openssl;
+        mod records;
         use self::openssl as imp;
         pub use pingora_openssl as library;
+    } else if #[cfg(feature = "__rustls")] {
+        mod rustls;
+        mod x509;
+        use self::rustls as imp;
+        pub use pingora_rustls as library;
     } else {
         mod none;
         use self::none as imp;

@@ -70,26 +70,3 @@ fn underscores_of_the_leftmost_label() {
         assert_eq!(without_underscores(name).as_deref(), expected, "{name}");
     }
 }
-
-#[test]
-fn short_parts_are_gathered() {
-    let long = vec![b'x'; MAX_RECORD * 2];
-    let cases: &[(&[&[u8]], usize)] = &[
-        (&[], 0),
-        (&[b"", b"abc", b""], 3),
-        (&[b"ab", b"", b"cd"], 4),
-        (&[&long[..GATHER_BELOW], b"cd"], GATHER_BELOW),
-        (&[b"head", &long], MAX_RECORD),
-        (&[b"head", &long[..MAX_RECORD - 4], b"tail"], MAX_RECORD),
-    ];
-    for (parts, expected) in cases {
-        let slices: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
-        let all = parts.concat();
-        let sent = match gather(&slices) {
-            Gathered::One(part) => part.to_vec(),
-            Gathered::Copy(parts) => parts,
-        };
-        assert_eq!(sent.len(), *expected);
-        assert!(all.starts_with(&sent));
-    }
-}

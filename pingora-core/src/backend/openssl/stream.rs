@@ -13,9 +13,10 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::cert::{get_organization, get_serial, sha256};
 use super::{TlsRef, reasons};
-use crate::backend::handshake::{Gathered, gather, timing};
+use crate::backend::handshake::timing;
 use crate::backend::library::ssl::{self, NameType, Ssl, SslRef};
 use crate::backend::library::tokio_ssl::SslStream as LibraryStream;
+use crate::backend::records::{Gathered, gather};
 use crate::backend::stream_traits::stream_traits;
 use crate::protocols::tls::SslDigest;
 use crate::protocols::{ALPN, Peek, Shutdown, Ssl as TlsFacts, TimingDigest};
