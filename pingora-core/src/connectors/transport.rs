@@ -14,6 +14,7 @@ use super::preferred::PreferredHttpVersion;
 use super::resolve::{Resolve, SystemResolver};
 use super::{ConnectorOptions, TransportConnector};
 use crate::backend::connector as tls;
+use crate::protocols::proxy_protocol::{ProxyProtocolPlace, SendProxyHeader};
 use crate::protocols::{ALPN, Stream};
 use crate::upstreams::peer::Peer;
 
@@ -189,11 +190,24 @@ impl Layers {
     }
 
     async fn connect<P: Peer + Send + Sync>(&self, peer: &P, alpn: Option<ALPN>) -> Result<Stream> {
-        let stream = self.l4.connect(peer).await?;
+        let mut stream = self.l4.connect(peer).await?;
+        let header = peer
+            .get_peer_options()
+            .and_then(|options| options.proxy_protocol.as_deref());
         if !peer.tls() {
+            if let Some(header) = header {
+                header.send(&mut stream).await?;
+            }
             return Ok(stream);
         }
-        let stream = tls::connect(*stream, peer, alpn, &self.tls).await?;
+        let inside = |header: &&SendProxyHeader| header.place == ProxyProtocolPlace::InsideTls;
+        if let Some(header) = header.filter(|header| !inside(header)) {
+            header.send(&mut stream).await?;
+        }
+        let mut stream = tls::connect(*stream, peer, alpn, &self.tls).await?;
+        if let Some(header) = header.filter(inside) {
+            header.send(&mut stream).await?;
+        }
         Ok(Box::new(stream))
     }
 }

@@ -10,6 +10,7 @@ pub mod ext_test;
 
 pub mod http;
 pub mod l4;
+pub mod proxy_protocol;
 pub mod raw_connect;
 pub(crate) mod rewound;
 pub mod tls;

@@ -8,6 +8,7 @@
 //! header_serde.rs     header_serde: stored heads, damaged or forged
 //! ketama.rs           ketama: the ring against an ordered map
 //! pool_ops.rs         pool_ops: the pools against vectors
+//! proxy_protocol.rs   proxy_protocol: cut headers are not read as others, what is read is written
 //! range.rs            range: parts of a response exist and are no more than the whole
 //! exchange_events.rs  exchange_events: the state of an exchange against its history
 //! split.rs            how inputs are cut
@@ -26,6 +27,7 @@ mod header_serde;
 mod heads;
 mod ketama;
 mod pool_ops;
+mod proxy_protocol;
 mod range;
 pub mod reference;
 mod split;
@@ -38,6 +40,7 @@ pub use self::header_serde::header_serde;
 pub use self::heads::{h1_request, h1_response};
 pub use self::ketama::{Rings, ketama};
 pub use self::pool_ops::{PoolOps, pool_ops};
+pub use self::proxy_protocol::proxy_protocol;
 pub use self::range::range;
 
 #[cfg(test)]

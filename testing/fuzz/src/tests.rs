@@ -62,6 +62,11 @@ fn ketama_holds() {
 }
 
 #[test]
+fn proxy_protocol_holds() {
+    replay("proxy_protocol", proxy_protocol);
+}
+
+#[test]
 fn range_holds() {
     replay("range", range);
 }

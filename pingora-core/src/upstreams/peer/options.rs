@@ -12,6 +12,7 @@ use tokio::net::TcpSocket;
 use super::{HttpUpstreamRequestPolicy, ProxyDigestUserDataHook, Tracer, Unresolved};
 use crate::connectors::l4::{BindTo, Connect};
 use crate::protocols::TcpKeepalive;
+use crate::protocols::proxy_protocol::SendProxyHeader;
 use crate::protocols::tls::{ALPN, CaType, HandshakeCompleteHook};
 
 /// Changes a TCP socket before it connects.
@@ -92,6 +93,9 @@ pub struct PeerOptions {
     /// Makes the transport connection in place of TCP. Connections made by different functions
     /// for the same address need different [`HttpPeer::group_key`](super::HttpPeer)s.
     pub custom_l4: Option<Arc<dyn Connect + Send + Sync>>,
+    /// The PROXY protocol header a connection starts with. Default: none. Connections are shared
+    /// only by peers with the same one.
+    pub proxy_protocol: Option<Arc<SendProxyHeader>>,
     /// Changes the TCP socket before it connects.
     pub upstream_tcp_sock_tweak_hook: Option<TcpSocketTweakHook>,
     /// Makes the user data kept with the answer of a CONNECT proxy.
@@ -137,6 +141,7 @@ impl PeerOptions {
             upstream_tcp_sock_tweak_hook: None,
             proxy_digest_user_data_hook: None,
             upstream_tls_handshake_complete_hook: None,
+            proxy_protocol: None,
             unresolved: None,
         }
     }

@@ -121,6 +121,9 @@ pub(super) fn hash_options<H: Hasher>(options: &PeerOptions, state: &mut H) {
     options.curves.hash(state);
     options.dscp.hash(state);
     options.max_h2_streams.hash(state);
+    if let Some(header) = &options.proxy_protocol {
+        header.hash(state);
+    }
     if let Some(ca) = &options.ca {
         hash_ca(ca, state);
     }

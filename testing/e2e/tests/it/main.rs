@@ -14,6 +14,7 @@ mod lb;
 mod matrix;
 mod peers;
 mod phases;
+mod proxy_protocol;
 mod rate_limits;
 mod requests;
 mod responses;
