@@ -3,13 +3,14 @@
 //! ```text
 //!            join ──> Leader ── land ───────> waiters have the outcome
 //!              │        └────── dropped ────> waiters join again (it was cancelled or panicked)
-//!              └────> Flight ── wait ──┘
+//!              └────> Follower ── wait
 //! ```
 //!
 //! Nothing is held while a lookup runs but an entry in a map, which the leader takes out when it ends
-//! in whatever way. The map has at most one entry per lookup under way.
+//! in whatever way. The map has one entry per key that is being looked up.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
@@ -35,25 +36,33 @@ struct Shard<T> {
     next: u64,
 }
 
-/// A lookup that somebody else does.
-pub(crate) struct Flight<T> {
+/// A lookup under way.
+struct Flight<T> {
     number: u64,
     /// When it is too old to wait for.
     outdated: Option<Instant>,
-    outcome: watch::Receiver<Option<Outcome<T>>>,
+    /// Made by the first who waits: most lookups end before anybody does.
+    waiting: Option<Sender<T>>,
 }
+
+type Sender<T> = watch::Sender<Option<Outcome<T>>>;
 
 /// The duty to look a key up.
 pub(crate) struct Leader<'a, T> {
     flights: &'a Flights<T>,
     hash: u64,
     number: u64,
-    outcome: watch::Sender<Option<Outcome<T>>>,
+}
+
+/// A place among those who wait for another's lookup.
+pub(crate) struct Follower<T> {
+    outdated: Option<Instant>,
+    outcome: watch::Receiver<Option<Outcome<T>>>,
 }
 
 pub(crate) enum Joined<'a, T> {
     Lead(Leader<'a, T>),
-    Follow(Flight<T>),
+    Follow(Follower<T>),
 }
 
 /// How waiting for a flight ended.
@@ -81,28 +90,27 @@ impl<T> Flights<T> {
     pub(crate) fn join(&self, hash: u64) -> Joined<'_, T> {
         let now = self.oldest.map(|_| Instant::now());
         let mut shard = self.shard(hash).lock();
-        if let Some(flight) = shard.flights.get(&hash)
+        if let Some(flight) = shard.flights.get_mut(&hash)
             && !flight.is_outdated(now)
         {
-            return Joined::Follow(flight.clone());
+            return Joined::Follow(flight.follow());
         }
-        let (sender, receiver) = watch::channel(None);
         let number = shard.next;
         shard.next += 1;
+        let end = now.zip(self.oldest);
         let flight = Flight {
             number,
-            outdated: now
-                .zip(self.oldest)
-                .and_then(|(now, oldest)| now.checked_add(oldest)),
-            outcome: receiver,
+            outdated: end.and_then(|(now, oldest)| now.checked_add(oldest)),
+            waiting: None,
         };
-        // An outdated one is forgotten here; who still waits for it learns its outcome all the same.
-        shard.flights.insert(hash, flight);
+        // An outdated one is forgotten, and those who wait for it join again, once the lock is free.
+        let outdated = shard.flights.insert(hash, flight);
+        drop(shard);
+        drop(outdated);
         Joined::Lead(Leader {
             flights: self,
             hash,
             number,
-            outcome: sender,
         })
     }
 
@@ -117,24 +125,26 @@ impl<T> Flights<T> {
     }
 }
 
-impl<T: Clone> Leader<'_, T> {
+impl<T> Leader<'_, T> {
     /// Ends the flight and tells those who wait. A value that is kept must be in the cache by now: who
     /// comes later finds no flight.
     pub(crate) fn land(self, outcome: impl FnOnce() -> Outcome<T>) {
-        self.leave();
-        if self.outcome.receiver_count() > 0 {
-            self.outcome.send_replace(Some(outcome()));
+        if let Some(waiting) = self.leave() {
+            waiting.send_replace(Some(outcome()));
         }
+        // It has left, and owns nothing.
+        std::mem::forget(self);
     }
-}
 
-impl<T> Leader<'_, T> {
-    /// Takes the flight out of the map, unless a younger one has replaced it.
-    fn leave(&self) {
+    /// Takes the flight out of the map, unless a younger one has replaced it. Returns the way to those
+    /// who wait; dropping it makes them join again.
+    fn leave(&self) -> Option<Sender<T>> {
         let mut shard = self.flights.shard(self.hash).lock();
-        let number = shard.flights.get(&self.hash).map(|flight| flight.number);
-        if number == Some(self.number) {
-            shard.flights.remove(&self.hash);
+        match shard.flights.entry(self.hash) {
+            Entry::Occupied(flight) if flight.get().number == self.number => {
+                flight.remove().waiting
+            }
+            _ => None,
         }
     }
 }
@@ -145,7 +155,21 @@ impl<T> Drop for Leader<'_, T> {
     }
 }
 
-impl<T: Clone> Flight<T> {
+impl<T> Flight<T> {
+    fn follow(&mut self) -> Follower<T> {
+        let waiting = self.waiting.get_or_insert_with(|| watch::Sender::new(None));
+        Follower {
+            outdated: self.outdated,
+            outcome: waiting.subscribe(),
+        }
+    }
+
+    fn is_outdated(&self, now: Option<Instant>) -> bool {
+        now.zip(self.outdated).is_some_and(|(now, end)| now >= end)
+    }
+}
+
+impl<T: Clone> Follower<T> {
     /// Waits for the outcome, until `deadline` at most.
     ///
     /// Cancel-safe: nobody counts on one who waits.
@@ -164,22 +188,6 @@ impl<T: Clone> Flight<T> {
             Ok(Some(outcome)) => Waited::Landed(outcome.clone()),
             // The leader is gone without a word.
             Ok(None) | Err(_) => Waited::Lost,
-        }
-    }
-}
-
-impl<T> Flight<T> {
-    fn is_outdated(&self, now: Option<Instant>) -> bool {
-        now.zip(self.outdated).is_some_and(|(now, end)| now >= end)
-    }
-}
-
-impl<T> Clone for Flight<T> {
-    fn clone(&self) -> Self {
-        Flight {
-            number: self.number,
-            outdated: self.outdated,
-            outcome: self.outcome.clone(),
         }
     }
 }

@@ -4,13 +4,13 @@
 //!
 //! [`MemoryCache`] is a [`tinyufo`] cache of hashes: a lookup hashes the key, takes one shard's lock
 //! shared and clones the value; time does not grow with the number of entries. Only values with a
-//! time to live cost a look at the clock. An entry takes the size of the value, 16 bytes for its end
-//! of life, and what `tinyufo` adds; keys are hashed, not kept, with a seed of the process. The size
+//! time to live cost a look at the clock. An entry takes the size of the value, 8 bytes for its end of
+//! life, and what `tinyufo` adds; keys are hashed, not kept, with a seed of the process. The size
 //! given to `new` is the most entries there are; the least used leave for new ones. Values past their
 //! life stay until they are replaced or pushed out: that is what stale reads live from.
 //!
 //! [`RTCache`] adds nothing to a hit. A miss takes one lock for a moment to see whether somebody is
-//! looking the key up already, and holds none while it waits. A lookup under way takes about 200
+//! looking the key up already, and holds none while it waits. A lookup under way takes about 100
 //! bytes.
 //!
 //! Read next: `read_through.rs` (who looks up and who waits), `flights.rs` (lookups under way).
@@ -21,6 +21,7 @@
 mod status;
 
 // the cache
+mod clock;
 mod memory;
 
 // the cache that looks up what it lacks

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use foldhash::quality::RandomState;
 use tinyufo::TinyUfo;
-use tokio::time::Instant;
 
-use crate::CacheStatus;
+use crate::{CacheStatus, clock};
 
 /// Weight of a value: the size of the cache is a number of values.
 const WEIGHT: u16 = 1;
+
+/// A moment beyond the clock's range.
+const NEVER: u64 = u64::MAX;
 
 /// Values by key, each for a time, as many as fit.
 ///
@@ -43,8 +45,8 @@ pub struct MemoryCache<K: Hash, T: Clone> {
 #[derive(Clone)]
 struct Entry<T> {
     value: T,
-    /// The end of its life; none means that it has none.
-    expires: Option<Instant>,
+    /// The end of its life; [`NEVER`] if it has none.
+    expires: u64,
 }
 
 impl<K: Hash, T: Clone + Send + Sync + 'static> MemoryCache<K, T> {
@@ -170,9 +172,11 @@ impl<K: Hash, T: Clone + Send + Sync + 'static> MemoryCache<K, T> {
         let Some(entry) = self.values.get(&hash) else {
             return (None, CacheStatus::Miss);
         };
-        let past = entry
-            .expires
-            .and_then(|expires| Instant::now().checked_duration_since(expires));
+        // Most have time left, and those without an end cost no look at the clock.
+        let past = match entry.expires {
+            NEVER => None,
+            expires => clock::past(expires),
+        };
         let status = past.map_or(CacheStatus::Hit, CacheStatus::Stale);
         (Some(entry.value), status)
     }
@@ -182,8 +186,7 @@ impl<K: Hash, T: Clone + Send + Sync + 'static> MemoryCache<K, T> {
             self.values.remove(&hash);
             return;
         }
-        // What ends beyond the clock's range does not end.
-        let expires = ttl.and_then(|ttl| Instant::now().checked_add(ttl));
+        let expires = ttl.map_or(NEVER, clock::after);
         let entry = Entry { value, expires };
         self.values.force_put(hash, entry, WEIGHT);
     }

@@ -185,12 +185,12 @@ where
     ) -> (Result<T, BError>, CacheStatus) {
         let mut deadline = None;
         loop {
-            let flight = match self.flights.join(asked.hash) {
+            let follower = match self.flights.join(asked.hash) {
                 Joined::Lead(leader) => return self.lead(leader, asked, missed).await,
-                Joined::Follow(flight) => flight,
+                Joined::Follow(follower) => follower,
             };
             deadline = deadline.or_else(|| self.deadline());
-            match flight.wait(deadline).await {
+            match follower.wait(deadline).await {
                 Waited::Landed(Ok(value)) => return (Ok(value), CacheStatus::LockHit),
                 Waited::Landed(Err(why)) => return (Err(failed_elsewhere(why)), missed),
                 Waited::Lost => continue,

@@ -7,7 +7,7 @@ use pingora_error::{BError, Error, ErrorType::InternalError};
 
 use super::{MultiLookup, RTCache, failed, failed_elsewhere};
 use crate::CacheStatus;
-use crate::flights::{Flight, Joined, Leader, Waited};
+use crate::flights::{Follower, Joined, Leader, Waited};
 
 /// A key without a value yet.
 struct Missing<'a, K> {
@@ -21,7 +21,7 @@ struct Shared<'c, 'a, K, T> {
     /// We do, for all.
     led: Vec<(Missing<'a, K>, Leader<'c, T>)>,
     /// Others do.
-    followed: Vec<(Missing<'a, K>, Flight<T>)>,
+    followed: Vec<(Missing<'a, K>, Follower<T>)>,
 }
 
 impl<K, T, CB, S> RTCache<K, T, CB, S>
@@ -82,9 +82,9 @@ where
             self.look_up_led(found, shared.led, ttl, extra).await?;
             missing = Vec::new();
             let mut impatient = Vec::new();
-            for (wanted, flight) in shared.followed {
+            for (wanted, follower) in shared.followed {
                 deadline = deadline.or_else(|| self.deadline());
-                match flight.wait(deadline).await {
+                match follower.wait(deadline).await {
                     Waited::Landed(Ok(value)) => {
                         found[wanted.place] = (Some(value), CacheStatus::LockHit);
                     }
@@ -114,7 +114,7 @@ where
         };
         for wanted in missing {
             match self.flights.join(wanted.hash) {
-                Joined::Follow(flight) => shared.followed.push((wanted, flight)),
+                Joined::Follow(follower) => shared.followed.push((wanted, follower)),
                 Joined::Lead(leader) => match self.values.fresh(wanted.hash) {
                     // The last lookup ended between the miss and the lead.
                     (Some(value), status) => {
