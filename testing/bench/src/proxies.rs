@@ -79,7 +79,14 @@ impl Proxy {
             (Self::Ours, None) => (
                 build(
                     "../..",
-                    &["-p", "pingora-proxy", "--example", "minimal_proxy", "--profile", "dist"],
+                    &[
+                        "-p",
+                        "pingora-proxy",
+                        "--example",
+                        "minimal_proxy",
+                        "--profile",
+                        "dist",
+                    ],
                 )?,
                 locked("../../Cargo.lock", "pingora-proxy"),
             ),
@@ -169,10 +176,7 @@ pub fn build(folder: &str, what: &[&str]) -> Result<PathBuf> {
     let manifest = here().join(folder).join("Cargo.toml");
     eprintln!("building {}", what.join(" "));
     let output = Command::new("cargo")
-        .args([
-            "build",
-            "--message-format=json-render-diagnostics",
-        ])
+        .args(["build", "--message-format=json-render-diagnostics"])
         .arg("--manifest-path")
         .arg(&manifest)
         .args(what)

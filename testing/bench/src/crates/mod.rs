@@ -18,10 +18,14 @@ use report::Report;
 mod ketama;
 
 // pingora-limits
+#[cfg(feature = "limits")]
+mod limits;
 
 // pingora-lru
 
 // pingora-memory-cache
+#[cfg(feature = "memory_cache")]
+mod memory_cache;
 
 // pingora-pool
 #[cfg(feature = "pool")]
@@ -45,11 +49,13 @@ fn all() -> Vec<(&'static str, Run)> {
         #[cfg(feature = "ketama")]
         ("ketama", ketama::run as Run),
         // pingora-limits
-
+        #[cfg(feature = "limits")]
+        ("limits", limits::run as Run),
         // pingora-lru
 
         // pingora-memory-cache
-
+        #[cfg(feature = "memory_cache")]
+        ("memory-cache", memory_cache::run as Run),
         // pingora-pool
         #[cfg(feature = "pool")]
         ("pool", pool::run as Run),
