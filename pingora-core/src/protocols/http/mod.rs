@@ -5,8 +5,11 @@
 //! [`HttpTask`]. Read [`v1`] for HTTP/1 and [`v2`] for HTTP/2.
 
 pub mod authority;
+mod base64;
 pub mod body_buffer;
+pub mod bridge;
 pub mod client;
+pub mod compression;
 pub mod conditional_filter;
 pub mod custom;
 pub mod date;

@@ -1,0 +1,3 @@
+//! Protocols on top of HTTP, translated.
+
+pub mod grpc_web;
