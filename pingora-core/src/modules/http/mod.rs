@@ -1,12 +1,16 @@
 //! HTTP modules: filters over requests and responses that any server or proxy can add.
 //!
 //! [`HttpModules`] is the set a server was configured with; [`HttpModuleCtx`] is the set as one
-//! request goes through it. Modules see requests in ascending order of
-//! [`order`](HttpModuleBuilder::order) and responses the same way.
+//! request goes through it. Modules see requests in descending order of
+//! [`order`](HttpModuleBuilder::order) and responses the same way. A set whose modules are all
+//! [dormant](HttpModuleBuilder::is_dormant) costs nothing: it is made when one is asked for.
+
+pub mod compression;
+pub mod grpc_web;
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -74,9 +78,14 @@ pub type Module = Box<dyn HttpModule + 'static + Send + Sync>;
 
 /// Makes a module for each request.
 pub trait HttpModuleBuilder {
-    /// Returns the place among the modules: lower sees everything first. Default 0.
+    /// Returns the place among the modules: higher sees everything first. Default 0.
     fn order(&self) -> i16 {
         0
+    }
+
+    /// Returns whether a module does nothing until somebody asks for it and changes it. Default false.
+    fn is_dormant(&self) -> bool {
+        false
     }
 
     /// Returns the module for one request.
@@ -96,9 +105,17 @@ pub type ModuleBuilder = Box<dyn HttpModuleBuilder + 'static + Send + Sync>;
 /// ```
 #[derive(Default)]
 pub struct HttpModules {
-    builders: Vec<ModuleBuilder>,
-    /// Where each type of module stands, once the set is in use.
-    index: std::sync::OnceLock<Arc<HashMap<TypeId, usize>>>,
+    builders: Arc<Vec<ModuleBuilder>>,
+    /// The set, once it is in use.
+    set: OnceLock<Arc<Set>>,
+}
+
+/// What the requests share.
+struct Set {
+    builders: Arc<Vec<ModuleBuilder>>,
+    /// Where each type of module stands.
+    index: HashMap<TypeId, usize>,
+    is_dormant: bool,
 }
 
 impl HttpModules {
@@ -112,13 +129,12 @@ impl HttpModules {
     /// Panics once requests go through the set.
     pub fn add_module(&mut self, builder: ModuleBuilder) {
         assert!(
-            self.index.get().is_none(),
+            self.set.get().is_none(),
             "add modules before the server starts"
         );
-        let at = self
-            .builders
-            .partition_point(|other| other.order() <= builder.order());
-        self.builders.insert(at, builder);
+        let builders = Arc::get_mut(&mut self.builders).expect("only a set in use shares them");
+        let at = builders.partition_point(|other| other.order() >= builder.order());
+        builders.insert(at, builder);
     }
 
     /// Returns the modules for one request; costs nothing when there are none.
@@ -126,58 +142,79 @@ impl HttpModules {
         if self.builders.is_empty() {
             return HttpModuleCtx::empty();
         }
-        let modules: Vec<Module> = self.builders.iter().map(|builder| builder.init()).collect();
-        let index = self.index.get_or_init(|| {
-            Arc::new(
-                modules
-                    .iter()
-                    .map(|m| m.as_any().type_id())
-                    .zip(0..)
-                    .collect(),
-            )
-        });
+        let set = self.set.get_or_init(|| Arc::new(Set::new(&self.builders)));
+        let modules = match set.is_dormant {
+            true => OnceLock::new(),
+            false => OnceLock::from(set.modules()),
+        };
         HttpModuleCtx {
             modules,
-            index: Some(Arc::clone(index)),
+            set: Some(Arc::clone(set)),
         }
+    }
+}
+
+impl Set {
+    fn new(builders: &Arc<Vec<ModuleBuilder>>) -> Self {
+        let types = builders
+            .iter()
+            .map(|builder| builder.init().as_any().type_id());
+        Self {
+            builders: Arc::clone(builders),
+            index: types.zip(0..).collect(),
+            is_dormant: builders.iter().all(|builder| builder.is_dormant()),
+        }
+    }
+
+    fn modules(&self) -> Vec<Module> {
+        self.builders.iter().map(|builder| builder.init()).collect()
     }
 }
 
 /// The modules as one request goes through them.
 pub struct HttpModuleCtx {
-    modules: Vec<Module>,
-    index: Option<Arc<HashMap<TypeId, usize>>>,
+    /// Not made yet while the set is dormant.
+    modules: OnceLock<Vec<Module>>,
+    set: Option<Arc<Set>>,
 }
 
 impl HttpModuleCtx {
     /// Returns a context without modules.
     pub fn empty() -> Self {
         HttpModuleCtx {
-            modules: Vec::new(),
-            index: None,
+            modules: OnceLock::new(),
+            set: None,
         }
     }
 
     /// Returns the module of type `T`.
     pub fn get<T: 'static>(&self) -> Option<&T> {
-        let at = *self.index.as_ref()?.get(&TypeId::of::<T>())?;
-        self.modules[at].as_any().downcast_ref()
+        let set = self.set.as_ref()?;
+        let at = *set.index.get(&TypeId::of::<T>())?;
+        let modules = self.modules.get_or_init(|| set.modules());
+        modules[at].as_any().downcast_ref()
     }
 
     /// Returns the module of type `T`, to change.
     pub fn get_mut<T: 'static>(&mut self) -> Option<&mut T> {
-        let at = *self.index.as_ref()?.get(&TypeId::of::<T>())?;
-        self.modules[at].as_any_mut().downcast_mut()
+        let set = self.set.as_ref()?;
+        let at = *set.index.get(&TypeId::of::<T>())?;
+        self.modules.get_or_init(|| set.modules());
+        self.modules_mut()[at].as_any_mut().downcast_mut()
     }
 
-    /// Returns whether there are no modules.
+    /// Returns whether there is no module that could do anything.
     pub fn is_empty(&self) -> bool {
-        self.modules.is_empty()
+        self.modules.get().is_none_or(Vec::is_empty)
+    }
+
+    fn modules_mut(&mut self) -> &mut [Module] {
+        self.modules.get_mut().map_or(&mut [], Vec::as_mut_slice)
     }
 
     /// Passes the request head through all modules.
     pub async fn request_header_filter(&mut self, req: &mut RequestHeader) -> Result<()> {
-        for module in &mut self.modules {
+        for module in self.modules_mut() {
             module.request_header_filter(req).await?;
         }
         Ok(())
@@ -189,7 +226,7 @@ impl HttpModuleCtx {
         body: &mut Option<Bytes>,
         end_of_stream: bool,
     ) -> Result<()> {
-        for module in &mut self.modules {
+        for module in self.modules_mut() {
             module.request_body_filter(body, end_of_stream).await?;
         }
         Ok(())
@@ -201,7 +238,7 @@ impl HttpModuleCtx {
         req: &mut ResponseHeader,
         end_of_stream: bool,
     ) -> Result<()> {
-        for module in &mut self.modules {
+        for module in self.modules_mut() {
             module.response_header_filter(req, end_of_stream).await?;
         }
         Ok(())
@@ -213,7 +250,7 @@ impl HttpModuleCtx {
         body: &mut Option<Bytes>,
         end_of_stream: bool,
     ) -> Result<()> {
-        for module in &mut self.modules {
+        for module in self.modules_mut() {
             module.response_body_filter(body, end_of_stream)?;
         }
         Ok(())
@@ -239,7 +276,7 @@ impl HttpModuleCtx {
         mut filter: impl FnMut(&mut Module) -> Result<Option<Bytes>>,
     ) -> Result<Option<Bytes>> {
         let mut collected: Option<Bytes> = None;
-        for module in &mut self.modules {
+        for module in self.modules_mut() {
             if collected.is_some() {
                 module.response_body_filter(&mut collected, false)?;
             }

@@ -57,16 +57,16 @@ fn modules(builders: &[(&'static str, i16)]) -> HttpModuleCtx {
 
 #[tokio::test]
 async fn modules_run_in_order() {
-    let mut ctx = modules(&[("b", 1), ("a", 0), ("c", 1), ("first", -5)]);
+    let mut ctx = modules(&[("b", 1), ("a", 5), ("c", 1), ("last", -5)]);
     let mut req = RequestHeader::build("GET", b"/", None).unwrap();
     ctx.request_header_filter(&mut req).await.unwrap();
     let tags: Vec<_> = req.headers.get_all("x-tag").iter().collect();
-    assert_eq!(tags, ["first", "a", "b", "c"]);
+    assert_eq!(tags, ["a", "b", "c", "last"]);
 }
 
 #[test]
 fn bytes_at_the_end_pass_through_the_modules_behind() {
-    let mut ctx = modules(&[("a", 0), ("b", 1)]);
+    let mut ctx = modules(&[("b", 0), ("a", 1)]);
     assert_eq!(ctx.response_done_filter().unwrap().unwrap(), "abb");
 }
 
@@ -77,4 +77,38 @@ fn modules_are_found_by_type() {
     assert_eq!(ctx.get::<Tag>().unwrap().seen, 7);
     assert!(ctx.get::<String>().is_none());
     assert!(HttpModuleCtx::empty().get::<Tag>().is_none());
+}
+
+#[tokio::test]
+async fn dormant_modules_are_made_when_asked_for() {
+    use super::compression::{ResponseCompression, ResponseCompressionBuilder};
+    let mut set = HttpModules::new();
+    set.add_module(ResponseCompressionBuilder::enable(0));
+    set.add_module(Box::new(super::grpc_web::GrpcWeb));
+    let mut ctx = set.build_ctx();
+    assert!(ctx.is_empty());
+    assert!(ctx.get::<Tag>().is_none());
+    assert!(ctx.is_empty());
+    assert!(!ctx.get::<ResponseCompression>().unwrap().is_enabled());
+    ctx.get_mut::<ResponseCompression>()
+        .unwrap()
+        .adjust_level(1);
+    assert!(!ctx.is_empty());
+    let mut req = RequestHeader::build("GET", b"/", None).unwrap();
+    req.insert_header("accept-encoding", "gzip").unwrap();
+    ctx.request_header_filter(&mut req).await.unwrap();
+    let mut resp = ResponseHeader::build(200, None).unwrap();
+    resp.insert_header("content-type", "text/css").unwrap();
+    ctx.response_header_filter(&mut resp, false).await.unwrap();
+    assert_eq!(resp.headers["content-encoding"], "gzip");
+    let mut body = Some(Bytes::from_static(b"a {}"));
+    ctx.response_body_filter(&mut body, false).unwrap();
+    let rest = ctx.response_done_filter().unwrap().unwrap();
+    assert!(body.unwrap().len() + rest.len() > 18);
+    assert!(ctx.response_done_filter().unwrap().is_none());
+
+    let mut set = HttpModules::new();
+    set.add_module(ResponseCompressionBuilder::enable(0));
+    set.add_module(Box::new(TagBuilder("a", 0)));
+    assert!(!set.build_ctx().is_empty());
 }
