@@ -29,6 +29,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 use log::error;
 use pingora_core::modules::http::HttpModules;
+use pingora_core::modules::http::compression::ResponseCompressionBuilder;
 use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
@@ -89,7 +90,14 @@ pub trait ProxyHttp {
     ) -> Result<Box<HttpPeer>>;
 
     /// Adds the modules requests and responses of clients pass through; runs once.
-    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+    ///
+    /// By default there is [`ResponseCompression`], switched off: a request switches it on in
+    /// [`early_request_filter`](Self::early_request_filter).
+    ///
+    /// [`ResponseCompression`]: pingora_core::modules::http::compression::ResponseCompression
+    fn init_downstream_modules(&self, modules: &mut HttpModules) {
+        modules.add_module(ResponseCompressionBuilder::enable(0));
+    }
 
     /// Adds the modules that responses pass on the side of the upstream, before the hooks and
     /// modules of the client's side; none by default. Called once.

@@ -8,6 +8,7 @@ use futures_core::Stream as Messages;
 use log::debug;
 use pingora_core::modules::http::{HttpModuleCtx, HttpModules};
 use pingora_core::protocols::Stream;
+use pingora_core::protocols::http::compression::ResponseCompressionCtx;
 use pingora_core::protocols::http::{HttpTask, ServerSession};
 use pingora_core::server::ShutdownWatch;
 use pingora_error::{ErrorType::ReadError, OkOrErr, Result};
@@ -48,6 +49,10 @@ pub struct Session {
     /// The modules on the side of the upstream, as this response goes through them.
     #[cfg(feature = "upstream_modules")]
     pub upstream_modules_ctx: HttpModuleCtx,
+    /// Compresses or decompresses what the upstream sends, before any hook sees it. Off until its
+    /// settings are changed, at the latest in
+    /// [`upstream_request_filter`](crate::ProxyHttp::upstream_request_filter).
+    pub upstream_compression: ResponseCompressionCtx,
     /// Ignore `Range` headers of the client: the response is sent whole.
     pub ignore_downstream_range: bool,
     /// What a subrequest knows about itself; `None` in the request of a client.
@@ -77,6 +82,7 @@ impl Session {
             downstream_modules_ctx: modules.build_ctx(),
             #[cfg(feature = "upstream_modules")]
             upstream_modules_ctx: HttpModuleCtx::empty(),
+            upstream_compression: ResponseCompressionCtx::new(0, false, false),
             ignore_downstream_range: false,
             subrequest_ctx: None,
             subrequest_spawner: None,

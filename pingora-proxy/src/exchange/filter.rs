@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use pingora_core::protocols::http::HttpTask;
-use pingora_error::Result;
+use pingora_error::{BError, Result};
 use pingora_http::ResponseHeader;
 use pingora_timeout::fast_timeout::Deadline;
 
@@ -64,6 +64,11 @@ where
         }
         self.leg.normalize(&mut head);
         let had_no_body = forbids_body(head.status());
+        let compression = &mut self.session.upstream_compression;
+        if compression.is_enabled() {
+            compression.request_filter(self.session.downstream_session.req_header());
+            compression.response_header_filter(&mut head, end);
+        }
         self.proxy
             .upstream_response_filter(self.session, &mut head, self.ctx)
             .await?;
@@ -190,6 +195,13 @@ where
     }
 
     fn hooks_on_body(&mut self, data: &mut Option<Bytes>, end: bool) -> Result<()> {
+        let compression = &mut self.session.upstream_compression;
+        if compression.is_enabled() {
+            let coded = compression.try_response_body_filter(data.as_ref(), end);
+            if let Some(coded) = coded.map_err(|e: BError| e.into_up())? {
+                *data = Some(coded).filter(|coded| !coded.is_empty());
+            }
+        }
         let first = self.upstream_on_body(data, end)?;
         if end
             && !self.is_tunnel()

@@ -5,6 +5,8 @@
 struct Readme;
 #[doc = include_str!("../../../docs/quick_start.md")]
 struct QuickStart;
+#[doc = include_str!("../../../docs/user_guide/compression.md")]
+struct Compression;
 #[doc = include_str!("../../../docs/user_guide/conf.md")]
 struct Conf;
 #[doc = include_str!("../../../docs/user_guide/ctx.md")]

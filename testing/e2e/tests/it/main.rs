@@ -5,9 +5,11 @@
 mod apps;
 mod bodies;
 mod clients;
+mod compression;
 mod connect;
 mod dns;
 mod graceful;
+mod grpc_web;
 mod http2;
 mod keepalive;
 mod lb;

@@ -1,0 +1,115 @@
+//! gRPC-web in front of a server that speaks gRPC over HTTP/1.
+
+use std::net::SocketAddr;
+
+use async_trait::async_trait;
+use pingora::modules::http::HttpModules;
+use pingora::modules::http::grpc_web::{GrpcWeb, GrpcWebBridge};
+use pingora::prelude::*;
+use pingora_e2e::harness::{self, peer};
+use pingora_test_support::client::{Client, Response};
+use pingora_test_support::origin::{Origin, Reply};
+
+struct Bridged(SocketAddr);
+
+#[async_trait]
+impl ProxyHttp for Bridged {
+    type CTX = ();
+    fn new_ctx(&self) {}
+
+    fn init_downstream_modules(&self, modules: &mut HttpModules) {
+        modules.add_module(Box::new(GrpcWeb));
+    }
+
+    async fn early_request_filter(&self, session: &mut Session, _: &mut ()) -> Result<()> {
+        let bridge = session.downstream_modules_ctx.get_mut::<GrpcWebBridge>();
+        bridge.expect("added above").init();
+        Ok(())
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
+        Ok(peer(self.0))
+    }
+}
+
+/// A message of gRPC: not compressed, of 5 bytes.
+const MESSAGE: &[u8] = b"\0\0\0\0\x05hello";
+const MESSAGE_TEXT: &str = "AAAAAAVoZWxsbw==";
+
+/// The trailers below as a frame.
+const FRAME: &[u8] = b"\x80\0\0\0\x0fgrpc-status:0\r\n";
+
+const GRPC_REPLY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/grpc+proto\r\n\
+    Transfer-Encoding: chunked\r\nTrailer: grpc-status\r\n\r\na\r\n\0\0\0\0\x05hello\r\n0\r\ngrpc-status: 0\r\n\r\n";
+
+async fn call(client: &mut Client, content_type: &str, body: &[u8]) -> Response {
+    let fields = [("Content-Type", content_type), ("X-Grpc-Web", "1")];
+    client.request("POST", "/s/m", &fields, body).await
+}
+
+#[test]
+fn messages_and_trailers_cross_the_bridge() {
+    harness::run(async {
+        let origin = Origin::start(|_| Reply::raw(GRPC_REPLY)).await;
+        let proxy = harness::proxy(Bridged(origin.addr())).await;
+        let mut client = Client::connect(proxy.addr()).await;
+        let text = [MESSAGE_TEXT.as_bytes(), b"gAAAAA9ncnBjLXN0YXR1czowDQo="].concat();
+        let cases = [
+            (
+                "application/grpc-web+proto",
+                MESSAGE,
+                [MESSAGE, FRAME].concat(),
+            ),
+            (
+                "application/grpc-web-text+proto",
+                MESSAGE_TEXT.as_bytes(),
+                text,
+            ),
+        ];
+        for (at, (content_type, sent, received)) in cases.into_iter().enumerate() {
+            let response = call(&mut client, content_type, sent).await;
+            assert_eq!(response.status, 200);
+            assert_eq!(response.header("content-type"), Some(content_type));
+            assert_eq!(
+                response.body.escape_ascii().to_string(),
+                received.escape_ascii().to_string()
+            );
+            assert!(response.trailers.get("grpc-status").is_none());
+            let request = &origin.requests()[at];
+            assert_eq!(
+                request.header("content-type"),
+                Some("application/grpc+proto")
+            );
+            assert_eq!(
+                request.header("te"),
+                Some("trailers"),
+                "a strict server insists"
+            );
+            assert_eq!(request.body, MESSAGE);
+        }
+    });
+}
+
+#[test]
+fn what_is_not_grpc_web_passes() {
+    harness::run(async {
+        let origin = Origin::start(|_| Reply::raw(GRPC_REPLY)).await;
+        let proxy = harness::proxy(Bridged(origin.addr())).await;
+        let mut client = Client::connect(proxy.addr()).await;
+        let response = call(&mut client, "text/plain", b"abc").await;
+        assert_eq!(response.body, MESSAGE);
+        assert_eq!(origin.requests()[0].header("te"), None);
+        assert_eq!(origin.requests()[0].body, "abc");
+    });
+}
+
+#[test]
+fn text_that_is_not_base64_is_refused() {
+    harness::run(async {
+        let origin = Origin::start(|_| Reply::raw(GRPC_REPLY)).await;
+        let proxy = harness::proxy(Bridged(origin.addr())).await;
+        let mut client = Client::connect(proxy.addr()).await;
+        let response = call(&mut client, "application/grpc-web-text", b"!!!!").await;
+        assert_eq!(response.status, 400);
+    });
+}
