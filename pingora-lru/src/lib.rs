@@ -19,6 +19,7 @@ mod shard;
 // The weight of all shards and the permission to evict.
 mod totals;
 // Locks, numbers and the choice of a victim.
+#[cfg(not(loom))]
 pub mod async_lru;
 mod lru;
 pub mod persistence;

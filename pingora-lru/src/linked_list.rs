@@ -214,6 +214,7 @@ pub(crate) enum End {
 
 // What an LRU needs: the same in 32 bit indices, of which the caller knows that they hold an item.
 impl<K: Default + Clone> LinkedList<K> {
+    #[inline]
     pub(crate) fn insert(&mut self, value: K, end: End) -> u32 {
         let index = match self.free {
             END => self.grow(value),

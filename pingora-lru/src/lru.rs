@@ -12,15 +12,15 @@ use crate::sharded::{Open, Sharded};
 /// evict by itself: [`admit`](Self::admit), then call [`evict_to_limit`](Self::evict_to_limit) and
 /// dispose of what it returns.
 ///
-/// The order of use is kept in each shard; across shards, eviction takes from the heavier of two
-/// random ones. Choose `N` a few times the number of threads; a power of two is cheapest.
+/// The order of use is kept in each shard; across shards, eviction keeps the weights even. Choose `N` a few times the number of threads; a power of two is cheapest.
 ///
 /// All methods may be called from many threads. Each takes constant time unless it says otherwise. An
 /// entry takes about 30 bytes besides the value: 16 for its key and place in the order, 8 for its
 /// weight, 6 to 12 in the table that finds it; a value without an unused bit pattern, such as an
 /// integer, takes 8 more. Nothing is allocated per entry.
 ///
-/// Closures run under the lock of a shard: they must not call back into the same LRU.
+/// Closures run under the lock of a shard unless it is said otherwise: they must not call back into the
+/// same LRU.
 ///
 /// ```
 /// use pingora_lru::Lru;
@@ -74,7 +74,7 @@ impl<T, const N: usize> Lru<T, N> {
     ///
     /// Nothing is evicted. All weights together stop at `usize::MAX`: a weight is cut to what fits.
     pub fn admit(&self, key: u64, data: T, weight: usize) -> usize {
-        let mut shard = self.store.open(key);
+        let mut shard = self.store.open_to_add(key);
         let replaced = match shard.find(key) {
             Some(index) => {
                 shard.set_weight(index, weight);
@@ -115,7 +115,7 @@ impl<T, const N: usize> Lru<T, N> {
         U: FnOnce(&mut T, usize) -> usize,
         A: FnOnce() -> (T, usize),
     {
-        let mut shard = self.store.open(key);
+        let mut shard = self.store.open_to_add(key);
         let Some(index) = shard.find(key) else {
             let (data, weight) = admit_data();
             shard.insert(key, data, weight, End::Head);
@@ -150,7 +150,7 @@ impl<T, const N: usize> Lru<T, N> {
     where
         F: FnOnce() -> T,
     {
-        let mut shard = self.store.open(key);
+        let mut shard = self.store.open_to_add(key);
         let found = shard.find(key);
         increment_in(&mut shard, key, found, admit_data, delta, max_weight).0
     }
@@ -193,15 +193,8 @@ impl<T, const N: usize> Lru<T, N> {
     /// An entry near the top is found there under a lock for reading, in `top` steps at most: entries
     /// that everybody asks for do not make their readers wait for each other.
     pub fn promote_top_n(&self, key: u64, top: usize) -> bool {
-        let shard = self.store.read(key);
-        let Some(index) = shard.find(key) else {
-            return false;
-        };
-        if shard.is_near_head(index, top) {
-            return true;
-        }
-        drop(shard);
-        self.promote(key)
+        // The list has the keys: whoever is near the top is found without the table.
+        self.store.read(key).is_near_head(key, top) || self.promote(key)
     }
 
     /// Removes an entry and returns its value and weight.
@@ -216,17 +209,37 @@ impl<T, const N: usize> Lru<T, N> {
     ///
     /// Takes constant time for each of them. Threads that evict at once never evict more than needed.
     pub fn evict_to_limit(&self) -> Vec<(T, usize)> {
-        let Some((_, first)) = self.store.evict_excess() else {
-            return Vec::new();
-        };
-        // Mostly it is one.
-        let mut evicted = Vec::with_capacity(1);
-        evicted.push(into_pair(first));
-        // Ends: each turn removes an entry.
-        while let Some((_, slot)) = self.store.evict_excess() {
-            evicted.push(into_pair(slot));
-        }
+        let mut evicted = Vec::new();
+        self.evict_to_limit_for_each(|data, weight| {
+            if evicted.is_empty() {
+                // Mostly it is one.
+                evicted = Vec::with_capacity(1);
+            }
+            evicted.push((data, weight));
+        });
         evicted
+    }
+
+    /// Evicts as [`evict_to_limit`](Self::evict_to_limit) does and calls `f` with each value and weight,
+    /// outside of all locks. It allocates nothing.
+    ///
+    /// ```
+    /// let lru = pingora_lru::Lru::<&str, 1>::with_capacity(5, 0);
+    /// lru.admit(1, "a", 3);
+    /// lru.admit(2, "b", 3);
+    /// let mut evicted = None;
+    /// lru.evict_to_limit_for_each(|value, _weight| evicted = Some(value));
+    /// assert_eq!(evicted, Some("a"));
+    /// ```
+    pub fn evict_to_limit_for_each<F>(&self, mut f: F)
+    where
+        F: FnMut(T, usize),
+    {
+        let mut preferred = self.store.last_shard();
+        // Ends: each turn removes an entry.
+        while let Some((_, slot)) = self.store.evict_excess(preferred.take()) {
+            f(slot.data, slot.weight);
+        }
     }
 
     /// Evicts the least recently used entry of shard `shard % N`, within the limits or not, and returns

@@ -55,6 +55,7 @@ impl<T> Shard<T> {
     }
 
     /// Adds an entry that is not there and returns its index and its stamp.
+    #[inline]
     pub(crate) fn insert(&mut self, key: u64, slot: Slot<T>, end: End) -> (u32, i64) {
         let Shard { table, order, .. } = self;
         let secret = self.secret;
@@ -86,9 +87,31 @@ impl<T> Shard<T> {
         let hash = mix(self.order.take(index), self.secret);
         match self.table.find_entry(hash, |other| *other == index) {
             Ok(found) => drop(found.remove()),
-            Err(_) => unreachable!("every entry of the list is in the table"),
+            Err(_) => unreachable!("{LISTED}"),
         }
         self.slots[index as usize].take().expect(FILLED)
+    }
+
+    /// Removes the entry at the tail, with its key, if its weight is permitted to go.
+    ///
+    /// Everything is looked up before the permission is asked for: an atomic operation would keep the
+    /// processor from waiting for all of it at once.
+    #[inline(always)]
+    pub(crate) fn remove_tail_if(&mut self, permit: impl FnOnce(usize) -> bool) -> Tail<T> {
+        let Some(index) = self.order.last() else {
+            return Tail::Missing;
+        };
+        let slot = &mut self.slots[index as usize];
+        let hash = mix(*self.order.at(index), self.secret);
+        let found = self.table.find_entry(hash, |other| *other == index);
+        if !permit(slot.as_ref().expect(FILLED).weight) {
+            return Tail::Kept;
+        }
+        match found {
+            Ok(found) => drop(found.remove()),
+            Err(_) => unreachable!("{LISTED}"),
+        }
+        Tail::Removed(self.order.take(index), slot.take().expect(FILLED))
     }
 
     pub(crate) fn slot_mut(&mut self, index: u32) -> &mut Slot<T> {
@@ -108,23 +131,20 @@ impl<T> Shard<T> {
     }
 
     /// Returns the index of the entry of `key` whose data `matches`.
+    #[cfg(not(loom))]
     pub(crate) fn find_matching(&self, key: u64, matches: impl Fn(&T) -> bool) -> Option<u32> {
         let hash = mix(key, self.secret);
         let same = |index: &u32| *self.order.at(*index) == key && matches(&self.slot(*index).data);
         self.table.find(hash, same).copied()
     }
 
-    /// Returns whether an entry is among the `top` last used: so many steps at most.
-    pub(crate) fn is_near_head(&self, index: u32, top: usize) -> bool {
-        self.order.indices().take(top).any(|other| other == index)
+    /// Returns whether the entry of `key` is among the `top` last used: so many steps at most.
+    pub(crate) fn is_near_head(&self, key: u64, top: usize) -> bool {
+        self.order.exist_near_head(&key, top)
     }
 
     pub(crate) fn tail(&self) -> Option<u32> {
         self.order.last()
-    }
-
-    pub(crate) fn key(&self, index: u32) -> u64 {
-        *self.order.at(index)
     }
 
     /// The entries, last used first.
@@ -146,9 +166,18 @@ impl<T> Shard<T> {
     }
 }
 
+/// What became of the entry at the tail.
+pub(crate) enum Tail<T> {
+    Removed(u64, Slot<T>),
+    Kept,
+    Missing,
+}
+
+const LISTED: &str = "every entry of the list is in the table";
 const FILLED: &str = "every entry of the list has a slot";
 
 /// Spreads a key over all bits: both halves of the product with an odd constant, as in wyhash.
+#[inline]
 fn mix(key: u64, secret: u64) -> u64 {
     let product = u128::from(key ^ secret) * 0x9E37_79B9_7F4A_7C15;
     (product as u64) ^ ((product >> 64) as u64)

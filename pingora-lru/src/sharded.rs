@@ -4,8 +4,10 @@
 //! which keeps the numbers of the shard and the totals right. The numbers of a shard are written
 //! under its lock and read without: a sum over shards is exact while nobody writes.
 //!
-//! Eviction takes the tail of the heavier of two random shards. One random shard would do for the
-//! order of eviction, but the weights of the shards would drift apart without bound.
+//! Eviction takes the tail of the shard this thread admitted to last, whose memory is in its cache,
+//! unless that shard has less than its share; then, and for all further entries, of the heavier of two
+//! random shards. One random shard would do for the order of eviction, but the weights of the shards
+//! would drift apart without bound.
 //!
 //! Read next: `lru.rs` and `async_lru/mod.rs`, the two faces of it.
 
@@ -16,12 +18,20 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::linked_list::End;
-use crate::shard::{Shard, Slot};
+use crate::shard::{Shard, Slot, Tail};
 use crate::totals::Totals;
 
 pub(crate) struct Sharded<T, const N: usize> {
     cells: Box<[Cell<T>; N]>,
     totals: Box<Alone<Totals>>,
+}
+
+/// A shard that lacks more than this part of its share is left alone by eviction, so that it grows.
+const TOLERANCE: usize = 32;
+
+thread_local! {
+    /// The shard to which this thread added last, in any LRU: a hint.
+    static LAST_SHARD: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 /// Alone on its cache lines (two: the prefetcher fetches pairs).
@@ -66,6 +76,13 @@ impl<T, const N: usize> Sharded<T, N> {
         self.open_shard(Self::shard_of(key))
     }
 
+    /// Locks the shard of `key` for adding an entry.
+    pub(crate) fn open_to_add(&self, key: u64) -> Open<'_, T> {
+        let shard = Self::shard_of(key);
+        LAST_SHARD.set(shard);
+        self.open_shard(shard)
+    }
+
     /// Locks the shard of `key` for reading.
     pub(crate) fn read(&self, key: u64) -> RwLockReadGuard<'_, Shard<T>> {
         self.cells[Self::shard_of(key)].shard.read()
@@ -86,12 +103,20 @@ impl<T, const N: usize> Sharded<T, N> {
         }
     }
 
-    /// Removes the entry to go next, with its key, if there is more than there may be.
-    pub(crate) fn evict_excess(&self) -> Option<(u64, Slot<T>)> {
+    /// Returns the shard this thread added to last, if eviction may take from it.
+    #[inline]
+    pub(crate) fn last_shard(&self) -> Option<usize> {
+        Some(LAST_SHARD.get() % N).filter(|shard| self.has_its_share(*shard))
+    }
+
+    /// Removes the entry to go next, with its key, if there is more than there may be: from the shard
+    /// `preferred` if it can.
+    #[inline(always)] // An entry returned through memory is read before it is there: 30 ns.
+    pub(crate) fn evict_excess(&self, preferred: Option<usize>) -> Option<(u64, Slot<T>)> {
         if !self.totals.0.is_over() {
             return None;
         }
-        let start = self.heavier_of_two();
+        let start = preferred.unwrap_or_else(|| self.heavier_of_two());
         // Each shard once: then all were empty, and what is too much is being removed by others.
         for step in 0..N {
             let shard = (start + step) % N;
@@ -99,9 +124,9 @@ impl<T, const N: usize> Sharded<T, N> {
                 continue;
             }
             match self.open_shard(shard).evict_claimed() {
-                Eviction::Done(key, slot) => return Some((key, slot)),
-                Eviction::WithinLimit => return None,
-                Eviction::Empty => {}
+                Tail::Removed(key, slot) => return Some((key, slot)),
+                Tail::Kept => return None,
+                Tail::Missing => {}
             }
         }
         None
@@ -135,6 +160,12 @@ impl<T, const N: usize> Sharded<T, N> {
         (key % N as u64) as usize
     }
 
+    /// Returns whether a shard has its part of the total weight, or nearly.
+    fn has_its_share(&self, shard: usize) -> bool {
+        let share = self.totals.0.weight() / N;
+        self.cells[shard].numbers.weight.load(Relaxed) >= share - share / TOLERANCE
+    }
+
     fn heavier_of_two(&self) -> usize {
         let random = fastrand::u64(..);
         // The high half of the product with N is a number below N; two numbers for one.
@@ -163,14 +194,9 @@ pub(crate) struct Open<'a, T> {
     totals: &'a Totals,
 }
 
-enum Eviction<T> {
-    Done(u64, Slot<T>),
-    WithinLimit,
-    Empty,
-}
-
 impl<T> Open<'_, T> {
     /// Adds an entry that is not there and returns its index and its stamp.
+    #[inline]
     pub(crate) fn insert(&mut self, key: u64, data: T, weight: usize, end: End) -> (u32, i64) {
         let weight = self.totals.add(weight);
         self.totals.count();
@@ -211,30 +237,35 @@ impl<T> Open<'_, T> {
     }
 
     /// Puts an evicted entry back to the tail: it was not evicted after all.
+    #[cfg(not(loom))]
     pub(crate) fn restore(&mut self, key: u64, slot: Slot<T>) -> (u32, i64) {
         sub(&self.numbers.evicted_weight, slot.weight);
         sub(&self.numbers.evicted_len, 1);
         self.insert(key, slot.data, slot.weight, End::Tail)
     }
 
-    fn evict_claimed(&mut self) -> Eviction<T> {
-        let Some(tail) = self.shard.tail() else {
-            return Eviction::Empty;
-        };
-        if !self.totals.claim(self.shard.slot(tail).weight) {
-            return Eviction::WithinLimit;
+    /// Removes the tail if there is more than there may be.
+    #[inline(always)]
+    fn evict_claimed(&mut self) -> Tail<T> {
+        let tail = self
+            .shard
+            .remove_tail_if(|weight| self.totals.claim(weight));
+        if let Tail::Removed(_, slot) = &tail {
+            self.count_removed(slot.weight);
+            self.count_evicted(slot.weight);
         }
-        let key = self.shard.key(tail);
-        let slot = self.take(tail);
-        self.count_evicted(slot.weight);
-        Eviction::Done(key, slot)
+        tail
     }
 
     fn take(&mut self, index: u32) -> Slot<T> {
         let slot = self.shard.remove(index);
-        sub(&self.numbers.weight, slot.weight);
-        sub(&self.numbers.len, 1);
+        self.count_removed(slot.weight);
         slot
+    }
+
+    fn count_removed(&self, weight: usize) {
+        sub(&self.numbers.weight, weight);
+        sub(&self.numbers.len, 1);
     }
 
     fn count_evicted(&self, weight: usize) {
@@ -258,10 +289,12 @@ impl<T> DerefMut for Open<'_, T> {
 }
 
 /// Adds to a number that only this thread writes now. Counts of evictions may wrap.
+#[inline]
 fn add(number: &AtomicUsize, amount: usize) {
     number.store(number.load(Relaxed).wrapping_add(amount), Relaxed);
 }
 
+#[inline]
 fn sub(number: &AtomicUsize, amount: usize) {
     number.store(number.load(Relaxed).wrapping_sub(amount), Relaxed);
 }

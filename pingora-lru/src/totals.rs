@@ -29,10 +29,12 @@ impl Totals {
         }
     }
 
+    #[inline]
     pub(crate) fn weight(&self) -> usize {
         self.weight.load(Relaxed)
     }
 
+    #[inline]
     pub(crate) fn limit(&self) -> usize {
         self.limit.load(Relaxed)
     }
@@ -41,6 +43,7 @@ impl Totals {
         self.limit.store(limit, Relaxed);
     }
 
+    #[inline]
     pub(crate) fn is_over(&self) -> bool {
         self.weight() > self.limit()
             || self
@@ -49,6 +52,7 @@ impl Totals {
     }
 
     /// Counts an entry more.
+    #[inline]
     pub(crate) fn count(&self) {
         if self.watermark.is_some() {
             self.len.fetch_add(1, Relaxed);
@@ -56,6 +60,7 @@ impl Totals {
     }
 
     /// Counts an entry less.
+    #[inline]
     pub(crate) fn discount(&self) {
         if self.watermark.is_some() {
             self.len.fetch_sub(1, Relaxed);
@@ -66,6 +71,7 @@ impl Totals {
     ///
     /// It tries until nobody else was faster. An addition that is corrected when it overflows would
     /// show others a small total in between.
+    #[inline]
     pub(crate) fn add(&self, weight: usize) -> usize {
         let mut total = self.weight();
         loop {
@@ -81,11 +87,13 @@ impl Totals {
     }
 
     /// Takes off the weight of an entry, or a part of it.
+    #[inline]
     pub(crate) fn sub(&self, weight: usize) {
         self.weight.fetch_sub(weight, Relaxed);
     }
 
     /// Takes one entry of `weight` off if there is more than there may be, and returns whether it did.
+    #[inline]
     pub(crate) fn claim(&self, weight: usize) -> bool {
         if take_above(&self.weight, weight, self.limit()) {
             self.discount();
@@ -103,6 +111,7 @@ impl Totals {
 }
 
 /// Takes `amount` off `total` if it is above `limit`; it tries until nobody else was faster.
+#[inline]
 fn take_above(total: &AtomicUsize, amount: usize, limit: usize) -> bool {
     let mut now = total.load(Relaxed);
     while now > limit {

@@ -85,7 +85,7 @@ where
         if self.stop.is_requested() {
             return false;
         }
-        let Some((hash, slot)) = self.state.store.evict_excess() else {
+        let Some((hash, slot)) = self.state.store.evict_excess(None) else {
             return false;
         };
         let victim = (slot.data.key.clone(), slot.weight);
