@@ -22,6 +22,8 @@ mod ketama;
 mod limits;
 
 // pingora-lru
+#[cfg(feature = "lru")]
+mod lru;
 
 // pingora-memory-cache
 #[cfg(feature = "memory_cache")]
@@ -52,7 +54,8 @@ fn all() -> Vec<(&'static str, Run)> {
         #[cfg(feature = "limits")]
         ("limits", limits::run as Run),
         // pingora-lru
-
+        #[cfg(feature = "lru")]
+        ("lru", lru::run as Run),
         // pingora-memory-cache
         #[cfg(feature = "memory_cache")]
         ("memory-cache", memory_cache::run as Run),
