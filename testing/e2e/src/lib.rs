@@ -18,6 +18,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod frames;
 pub mod h2;
 pub mod harness;
 #[cfg(doctest)]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod apps;
+mod attacks;
 mod bodies;
 mod clients;
 mod compression;
@@ -11,6 +12,7 @@ mod dns;
 mod graceful;
 mod grpc_web;
 mod http2;
+mod http2_flow;
 mod keepalive;
 mod lb;
 mod matrix;

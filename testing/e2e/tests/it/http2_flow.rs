@@ -1,0 +1,373 @@
+//! HTTP/2 between a slow side and a fast one, and what is sent twice and what never is.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ::h2::Reason;
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::Request;
+use pingora::prelude::*;
+use pingora_e2e::frames::{self, Client, END_HEADERS, WHOLE, frame, kind};
+use pingora_e2e::h2::{self, H2Origin, response};
+use pingora_e2e::harness::{self, Forward, Running};
+use pingora_test_support::limit::Gate;
+use pingora_test_support::origin::{Origin, Reply};
+use pingora_test_support::raw;
+use pingora_test_support::within;
+
+/// Passes on to an origin of HTTP/2 on one connection.
+struct Shared(SocketAddr);
+
+#[async_trait]
+impl ProxyHttp for Shared {
+    type CTX = ();
+    fn new_ctx(&self) {}
+
+    async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
+        let mut peer = harness::peer(self.0);
+        peer.options.set_http_version(2, 2);
+        peer.options.max_h2_streams = 100;
+        Ok(peer)
+    }
+}
+
+async fn shared(origin: SocketAddr) -> Running {
+    harness::proxy_with(Shared(origin), |_, options| options.h2c = true).await
+}
+
+async fn forward(origin: SocketAddr) -> Running {
+    harness::proxy_with(Forward(origin), |_, options| options.h2c = true).await
+}
+
+fn post(path: &str) -> Request<()> {
+    Request::post(format!("http://a{path}")).body(()).unwrap()
+}
+
+fn get(path: &str) -> Request<()> {
+    Request::get(format!("http://a{path}")).body(()).unwrap()
+}
+
+/// Uploads that are given up while the origin takes nothing give their windows back.
+#[test]
+fn resets_of_stalled_uploads() {
+    harness::run(async {
+        let stalled = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&stalled);
+        let origin = H2Origin::start(move |(request, mut respond)| {
+            let seen = Arc::clone(&seen);
+            async move {
+                if request.uri().path() == "/stall" {
+                    seen.fetch_add(1, Ordering::Relaxed);
+                    // Holds the body without reading it, as long as somebody wants the answer.
+                    let _ = poll_fn(|cx| respond.poll_reset(cx)).await;
+                    return;
+                }
+                let (body, _) = h2::read(request.into_body()).await.unwrap();
+                let mut stream = respond.send_response(response(200, &[]), false).unwrap();
+                stream.send_data(body, true).unwrap();
+            }
+        })
+        .await;
+        let proxy = shared(origin.addr()).await;
+        let mut requests = h2::connect(proxy.addr()).await;
+        for round in 1..=20 {
+            let (_response, mut stream) = requests.send_request(post("/stall"), false).unwrap();
+            stream.send_data(vec![0; 1 << 20].into(), false).unwrap();
+            within("the upload stalls", async {
+                while stalled.load(Ordering::Relaxed) < round {
+                    tokio::task::yield_now().await;
+                }
+            })
+            .await;
+            stream.send_reset(Reason::CANCEL);
+        }
+        let (response, mut stream) = requests.send_request(post("/"), false).unwrap();
+        stream.send_data("small".into(), true).unwrap();
+        let response = within("a response", response).await.unwrap();
+        assert_eq!(h2::read(response.into_body()).await.unwrap().0, "small");
+    });
+}
+
+/// Uploads that stall do not keep others from being sent, nor downloads.
+#[test]
+fn stalled_streams_stop_nobody() {
+    harness::run(async {
+        let gate = Gate::new();
+        let held = gate.clone();
+        let origin = H2Origin::start(move |(request, mut respond)| {
+            let held = held.clone();
+            async move {
+                match request.uri().path() {
+                    "/stall" => held.opened().await,
+                    "/large" => {
+                        let mut stream = respond.send_response(response(200, &[]), false).unwrap();
+                        let _ = h2::write(&mut stream, vec![b'x'; 16 << 20].into()).await;
+                        let _ = stream.send_data(Bytes::new(), true);
+                    }
+                    _ => {
+                        let mut stream = respond.send_response(response(200, &[]), false).unwrap();
+                        stream.send_data("small".into(), true).unwrap();
+                    }
+                }
+            }
+        })
+        .await;
+        let proxy = shared(origin.addr()).await;
+        // Ten clients that take nothing, on a connection of their own, and ten uploads.
+        let settings = [&[0, 4][..], &0u32.to_be_bytes()].concat();
+        let mut lazy = Client::connect(proxy.addr(), &settings).await;
+        let large = b"\x82\x04\x06/large\x86\x41\x01a";
+        for at in 0..10 {
+            lazy.send(&frame(kind::HEADERS, WHOLE, at * 2 + 1, large))
+                .await;
+        }
+        let mut requests = h2::connect(proxy.addr()).await;
+        let mut uploads = Vec::new();
+        for _ in 0..10 {
+            let (response, mut stream) = requests.send_request(post("/stall"), false).unwrap();
+            stream.send_data(vec![0; 1 << 20].into(), false).unwrap();
+            uploads.push((response, stream));
+        }
+        origin
+            .wait_for("all streams", |seen| seen.streams == 20)
+            .await;
+        for _ in 0..50 {
+            let response = requests.send_request(get("/small"), true).unwrap().0;
+            let response = within("a response", response).await.unwrap();
+            assert_eq!(h2::read(response.into_body()).await.unwrap().0, "small");
+        }
+        // One large response that is taken gets through beside those that are not.
+        let response = requests.send_request(get("/large"), true).unwrap().0;
+        let response = within("a response", response).await.unwrap();
+        let (body, _) = h2::read(response.into_body()).await.unwrap();
+        assert_eq!(body.len(), 16 << 20);
+        assert_eq!(origin.counts().connections, 1);
+        gate.open();
+    });
+}
+
+/// How an origin fails its first request, and whether it has seen it.
+#[derive(Clone, Copy, Debug)]
+enum Failure {
+    Refused,
+    Reset(Reason),
+    Malformed,
+    Closed,
+}
+
+/// A POST is sent again when the server says that it was not seen, and never otherwise.
+#[test]
+fn requests_sent_twice() {
+    harness::run(async {
+        for (failure, status, tries) in [
+            (Failure::Refused, 200, 2),
+            (Failure::Reset(Reason::INTERNAL_ERROR), 502, 1),
+            (Failure::Reset(Reason::CANCEL), 502, 1),
+            (Failure::Malformed, 502, 1),
+            (Failure::Closed, 502, 1),
+        ] {
+            let bodies = Arc::new(AtomicUsize::new(0));
+            let seen = Arc::clone(&bodies);
+            let origin = failing_origin(failure, seen).await;
+            let proxy = shared(origin).await;
+            let mut requests = h2::connect(proxy.addr()).await;
+            let (response, mut stream) = requests.send_request(post("/"), false).unwrap();
+            stream.send_data("hello".into(), true).unwrap();
+            let response = within("a response", response).await.unwrap();
+            assert_eq!(response.status(), status, "{failure:?}");
+            assert_eq!(bodies.load(Ordering::Relaxed), tries, "{failure:?}");
+        }
+    });
+}
+
+/// Starts an origin of frames that fails the first request it gets and answers any other; counts the
+/// requests whose body has come.
+async fn failing_origin(failure: Failure, bodies: Arc<AtomicUsize>) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (mut receive, mut send) = stream.into_split();
+            let mut preface = [0; 24];
+            tokio::io::AsyncReadExt::read_exact(&mut receive, &mut preface)
+                .await
+                .unwrap();
+            let mut write = async |bytes: Vec<u8>| {
+                let _ = tokio::io::AsyncWriteExt::write_all(&mut send, &bytes).await;
+            };
+            write(frame(kind::SETTINGS, 0, 0, b"")).await;
+            while let Some(received) = frames::next(&mut receive).await {
+                if received.kind == kind::SETTINGS && received.flags == 0 {
+                    write(frame(kind::SETTINGS, 1, 0, b"")).await;
+                }
+                if received.kind != kind::DATA || received.flags & 1 == 0 {
+                    continue;
+                }
+                let stream = received.stream;
+                if bodies.fetch_add(1, Ordering::Relaxed) > 0 {
+                    write(frame(kind::HEADERS, WHOLE, stream, b"\x88")).await;
+                    continue;
+                }
+                match failure {
+                    Failure::Refused => write(reset(stream, Reason::REFUSED_STREAM)).await,
+                    Failure::Reset(reason) => write(reset(stream, reason)).await,
+                    // A field in upper case.
+                    Failure::Malformed => {
+                        write(frame(
+                            kind::HEADERS,
+                            END_HEADERS,
+                            stream,
+                            b"\x88\x00\x01A\x01b",
+                        ))
+                        .await;
+                    }
+                    Failure::Closed => break,
+                }
+            }
+        }
+    });
+    addr
+}
+
+fn reset(stream: u32, reason: Reason) -> Vec<u8> {
+    frame(
+        kind::RST_STREAM,
+        0,
+        stream,
+        &u32::from(reason).to_be_bytes(),
+    )
+}
+
+/// GOAWAY: streams above its number were not seen and go elsewhere, POST or not; those below it are
+/// never sent again.
+#[test]
+fn goaway_of_the_origin() {
+    harness::run(async {
+        for (last, status, connections) in [(0u32, 200, 2), (1, 502, 1)] {
+            let listener = raw::Listener::bind().await;
+            let addr = listener.addr();
+            let served = tokio::spawn(async move {
+                let mut count = 0;
+                loop {
+                    let mut peer = listener.accept().await;
+                    count += 1;
+                    peer.send(frame(kind::SETTINGS, 0, 0, b"")).await;
+                    peer.read_until("hello").await;
+                    if count == 2 {
+                        peer.send(frame(kind::HEADERS, WHOLE, 1, b"\x88")).await;
+                        return count;
+                    }
+                    let payload = [last.to_be_bytes(), 0u32.to_be_bytes()].concat();
+                    peer.send(frame(kind::GOAWAY, 0, 0, &payload)).await;
+                    if last > 0 {
+                        peer.close();
+                        return count;
+                    }
+                }
+            });
+            let proxy = shared(addr).await;
+            let mut requests = h2::connect(proxy.addr()).await;
+            let (response, mut stream) = requests.send_request(post("/"), false).unwrap();
+            stream.send_data("hello".into(), true).unwrap();
+            let response = within("a response", response).await.unwrap();
+            assert_eq!(response.status(), status, "{last}");
+            assert_eq!(served.await.unwrap(), connections);
+        }
+    });
+}
+
+/// The limit an origin announces is kept: nothing is refused.
+#[test]
+fn one_stream_at_a_time() {
+    harness::run(async {
+        let mut options = ::h2::server::Builder::new();
+        options.max_concurrent_streams(1);
+        let at_once = Arc::new(AtomicUsize::new(0));
+        let origin = H2Origin::start_with(options, move |(_, mut respond)| {
+            let at_once = Arc::clone(&at_once);
+            async move {
+                at_once.fetch_add(1, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+                respond.send_response(response(200, &[]), true).unwrap();
+            }
+        })
+        .await;
+        let proxy = shared(origin.addr()).await;
+        let mut requests = h2::connect(proxy.addr()).await;
+        let mut responses = Vec::new();
+        for _ in 0..10 {
+            responses.push(requests.send_request(get("/"), true).unwrap().0);
+        }
+        for response in responses {
+            let response = within("a response", response).await.unwrap();
+            assert_eq!(response.status(), 200);
+        }
+    });
+}
+
+/// Answers of our own, a thousand times on a connection: none is cut off.
+#[test]
+fn answers_without_an_upstream() {
+    struct Answers;
+
+    #[async_trait]
+    impl ProxyHttp for Answers {
+        type CTX = ();
+        fn new_ctx(&self) {}
+
+        async fn request_filter(&self, session: &mut Session, _: &mut ()) -> Result<bool> {
+            let body = Bytes::from_static(b"hello");
+            session.respond_error_with_body(200, body).await?;
+            Ok(true)
+        }
+
+        async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
+            unreachable!("all is answered")
+        }
+    }
+
+    harness::run(async {
+        let proxy = harness::proxy_with(Answers, |_, options| options.h2c = true).await;
+        let mut requests = h2::connect(proxy.addr()).await;
+        for at in 0..1000 {
+            let response = requests.send_request(get("/"), true).unwrap().0;
+            let response = within("a response", response).await.unwrap();
+            let body = h2::read(response.into_body()).await;
+            assert_eq!(body.unwrap().0, "hello", "{at}");
+        }
+    });
+}
+
+/// A server that stops lets the requests that came end, and says that it takes no more.
+#[test]
+fn graceful_stop() {
+    harness::run(async {
+        let gate = Gate::new();
+        let held = gate.clone();
+        let origin = Origin::start(move |_| {
+            Reply::nothing()
+                .wait(&held)
+                .then("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+        })
+        .await;
+        let proxy = forward(origin.addr()).await;
+        let mut requests = h2::connect(proxy.addr()).await;
+        let response = requests.send_request(get("/"), true).unwrap().0;
+        origin.wait_for_requests(1).await;
+        proxy.terminate();
+        within("GOAWAY", async {
+            while requests.send_request(get("/late"), true).is_ok() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        gate.open();
+        let response = within("a response", response).await.unwrap();
+        assert_eq!(h2::read(response.into_body()).await.unwrap().0, "hello");
+        drop(requests);
+        proxy.ended().await;
+    });
+}
