@@ -10,6 +10,7 @@ mod compression;
 mod connect;
 mod dns;
 mod graceful;
+mod grpc;
 mod grpc_web;
 mod http2;
 mod http2_flow;

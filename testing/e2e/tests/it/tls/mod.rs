@@ -2,6 +2,7 @@
 //! knows which library is compiled in; each runs once with every library.
 
 mod handshakes;
+mod http2;
 mod listeners;
 mod proxies;
 mod upstreams;
