@@ -48,6 +48,70 @@ pub struct FieldSpan {
     pub value: (u32, u32),
 }
 
+/// The fields a parser has found so far, in order: the table of a head that is being parsed.
+///
+/// [`RequestHeader::from_parsed`](crate::RequestHeader::from_parsed) takes it over.
+///
+/// ```
+/// use pingora_http::fields::{FieldSpan, KnownName, ParsedFields};
+///
+/// // of `GET / HTTP/1.1\r\nHost: a\r\n\r\n`
+/// let mut fields = ParsedFields::with_capacity(8);
+/// let host = FieldSpan { name: (16, 4), value: (22, 1) };
+/// fields.push(host, Some(KnownName::Host), true);
+/// assert_eq!(fields.len(), 1);
+/// ```
+#[derive(Default)]
+pub struct ParsedFields {
+    records: Vec<Record>,
+    present: u64,
+    /// Where the last of them ends.
+    end: u64,
+}
+
+impl ParsedFields {
+    /// Returns an empty table with room for so many fields.
+    pub fn with_capacity(capacity: usize) -> Self {
+        ParsedFields {
+            records: Vec::with_capacity(capacity),
+            ..Self::default()
+        }
+    }
+
+    /// Adds a field.
+    ///
+    /// `known` is what [`KnownName::of`] says of its name. `is_line`: the bytes around it are
+    /// exactly `name: value\r\n`.
+    ///
+    /// # Panics
+    /// If the name has more than 65,535 bytes: parsers refuse those.
+    #[inline]
+    pub fn push(&mut self, field: FieldSpan, known: Option<KnownName>, is_line: bool) {
+        let end = |span: (u32, u32)| u64::from(span.0) + u64::from(span.1);
+        self.end = self.end.max(end(field.name)).max(end(field.value));
+        self.present |= known.map_or(0, KnownName::bit);
+        self.records.push(Record {
+            name_at: field.name.0,
+            value_at: field.value.0,
+            value_len: field.value.1,
+            name_len: u16::try_from(field.name.1)
+                .expect("the parser refuses names over 65,535 bytes"),
+            known,
+            flags: if is_line { LINE } else { 0 },
+        });
+    }
+
+    /// Returns the number of fields.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Returns whether there is no field.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+}
+
 /// One field of a head.
 #[derive(Clone, Copy)]
 pub struct Field<'a> {
@@ -124,17 +188,25 @@ impl Fields {
 
     /// Returns the table of a received head; see `RequestHeader::from_received`.
     pub(crate) fn from_received(head: Bytes, spans: impl Iterator<Item = FieldSpan>) -> Self {
-        let mut records = Vec::with_capacity(spans.size_hint().0.min(MAX_FIELDS) + SPARE_RECORDS);
-        let mut present = 0;
+        let mut fields =
+            ParsedFields::with_capacity(spans.size_hint().0.min(MAX_FIELDS) + SPARE_RECORDS);
         for span in spans {
-            let record = received_record(&head, span);
-            present |= record.known.map_or(0, KnownName::bit);
-            records.push(record);
+            let (known, is_line) = look_at(&head, span);
+            fields.push(span, known, is_line);
         }
+        Self::from_parsed(head, fields)
+    }
+
+    /// Returns the table of a received head; see `RequestHeader::from_parsed`.
+    pub(crate) fn from_parsed(head: Bytes, fields: ParsedFields) -> Self {
+        assert!(
+            fields.end <= head.len() as u64,
+            "name and value lie in the head"
+        );
         Self {
             received: head,
-            records,
-            present,
+            records: fields.records,
+            present: fields.present,
             keeps_case: true,
             ..Self::default()
         }
@@ -312,7 +384,8 @@ impl Record {
 
 /// Returns the record of a field the parser found in `head`.
 #[inline]
-fn received_record(head: &[u8], span: FieldSpan) -> Record {
+/// Returns what [`ParsedFields::push`] wants to know of a field.
+fn look_at(head: &[u8], span: FieldSpan) -> (Option<KnownName>, bool) {
     let (name_at, name_len) = (span.name.0 as usize, span.name.1 as usize);
     let (value_at, value_len) = (span.value.0 as usize, span.value.1 as usize);
     let (name_end, value_end) = (name_at + name_len, value_at + value_len);
@@ -320,18 +393,10 @@ fn received_record(head: &[u8], span: FieldSpan) -> Record {
         name_end.max(value_end) <= head.len(),
         "name and value lie in the head"
     );
-    let name = &head[name_at..name_end];
     let is_line = value_at == name_end + 2
         && head[name_end..value_at] == *b": "
         && head[value_end..].starts_with(b"\r\n");
-    Record {
-        name_at: span.name.0,
-        value_at: span.value.0,
-        value_len: span.value.1,
-        name_len: u16::try_from(name_len).expect("the parser refuses names over 65,535 bytes"),
-        known: KnownName::of(name),
-        flags: if is_line { LINE } else { 0 },
-    }
+    (KnownName::of(&head[name_at..name_end]), is_line)
 }
 
 #[cfg(test)]

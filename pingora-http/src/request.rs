@@ -14,7 +14,7 @@ use pingora_error::Result;
 
 use crate::RequestHeader;
 use crate::case_header_name::{CaseHeaderName, HeaderNameVariant, IntoCaseHeaderName};
-use crate::fields::{Field, FieldSpan, Fields, KnownName};
+use crate::fields::{Field, FieldSpan, Fields, KnownName, ParsedFields};
 use crate::head::{self, head_methods};
 use crate::value::header_value_from_slice;
 use target::{Target, is_valid_target, path_of};
@@ -25,6 +25,18 @@ pub(crate) struct RequestLine {
     method: Method,
     target: Target,
     version: Version,
+}
+
+impl RequestLine {
+    fn received(method: Method, target: (u32, u32), version: Version, head: &[u8]) -> Self {
+        let target_end = target.0 as usize + target.1 as usize;
+        assert!(target_end <= head.len(), "the target lies in the head");
+        RequestLine {
+            method,
+            target: Target::Received(target.0, target.1),
+            version,
+        }
+    }
 }
 
 // === impl RequestHeader ===
@@ -96,17 +108,24 @@ impl RequestHeader {
         head: Bytes,
         fields: impl Iterator<Item = FieldSpan>,
     ) -> Self {
-        let target_end = target.0 as usize + target.1 as usize;
-        assert!(target_end <= head.len(), "the target lies in the head");
-        let target = Target::Received(target.0, target.1);
-        Self::new(
-            RequestLine {
-                method,
-                target,
-                version,
-            },
-            Fields::from_received(head, fields),
-        )
+        let line = RequestLine::received(method, target, version, &head);
+        Self::new(line, Fields::from_received(head, fields))
+    }
+
+    /// Returns the head a parser has found in `head`, as [`from_received`](Self::from_received)
+    /// does, of fields the parser has looked at already.
+    ///
+    /// # Panics
+    /// If the target or a field is not inside `head`: a mistake of the parser.
+    pub fn from_parsed(
+        method: Method,
+        target: (u32, u32),
+        version: Version,
+        head: Bytes,
+        fields: ParsedFields,
+    ) -> Self {
+        let line = RequestLine::received(method, target, version, &head);
+        Self::new(line, Fields::from_parsed(head, fields))
     }
 
     /// Sets the method.

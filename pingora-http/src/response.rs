@@ -12,7 +12,7 @@ use pingora_error::Result;
 
 use crate::ResponseHeader;
 use crate::case_header_name::{CaseHeaderName, HeaderNameVariant, IntoCaseHeaderName};
-use crate::fields::{Field, FieldSpan, Fields, KnownName};
+use crate::fields::{Field, FieldSpan, Fields, KnownName, ParsedFields};
 use crate::head::{self, head_methods};
 use crate::value::{header_value_from_slice, is_clean};
 
@@ -22,6 +22,26 @@ pub(crate) struct StatusLine {
     status: StatusCode,
     version: Version,
     reason: Reason,
+}
+
+impl StatusLine {
+    fn received(
+        status: StatusCode,
+        reason: Option<(u32, u32)>,
+        version: Version,
+        head: &[u8],
+    ) -> Self {
+        let reason = reason.map_or(Reason::Canonical, |(start, len)| {
+            let end = start as usize + len as usize;
+            assert!(end <= head.len(), "the reason lies in the head");
+            Reason::Received(start, len)
+        });
+        StatusLine {
+            status,
+            version,
+            reason,
+        }
+    }
 }
 
 /// Where the reason phrase is.
@@ -91,21 +111,24 @@ impl ResponseHeader {
         head: Bytes,
         fields: impl Iterator<Item = FieldSpan>,
     ) -> Self {
-        let reason = reason.map_or(Reason::Canonical, |(start, len)| {
-            assert!(
-                start as usize + len as usize <= head.len(),
-                "the reason lies in the head"
-            );
-            Reason::Received(start, len)
-        });
-        Self::new(
-            StatusLine {
-                status,
-                version,
-                reason,
-            },
-            Fields::from_received(head, fields),
-        )
+        let line = StatusLine::received(status, reason, version, &head);
+        Self::new(line, Fields::from_received(head, fields))
+    }
+
+    /// Returns the head a parser has found in `head`, as [`from_received`](Self::from_received)
+    /// does, of fields the parser has looked at already.
+    ///
+    /// # Panics
+    /// If the reason or a field is not inside `head`: a mistake of the parser.
+    pub fn from_parsed(
+        status: StatusCode,
+        reason: Option<(u32, u32)>,
+        version: Version,
+        head: Bytes,
+        fields: ParsedFields,
+    ) -> Self {
+        let line = StatusLine::received(status, reason, version, &head);
+        Self::new(line, Fields::from_parsed(head, fields))
     }
 
     /// Sets the status. Another status than before drops a received reason phrase, which spoke

@@ -1,29 +1,19 @@
 //! Parses HTTP/1 heads: pure, bytes in, head out (RFC 9112 sections 2 to 5).
 //!
-//! Tokenising is httparse's; what it tolerates and a proxy must not (bare LF, other versions,
-//! targets that are none) is refused here. [`framing`](super::framing) reads the result next.
-
-use std::mem::MaybeUninit;
+//! [`tokens`](super::tokens) finds the words; what they may be, and how long, is decided here.
+//! [`framing`](super::framing) reads the result next.
 
 use bytes::{Buf, BytesMut};
 use http::{Method, StatusCode, Version};
-use httparse::{Header, ParserConfig, Status};
 use memchr::memmem;
-use pingora_http::fields::FieldSpan;
 use pingora_http::{RequestHeader, ResponseHeader};
-use smallvec::SmallVec;
 
+use super::tokens::{self, Malformed};
 use crate::protocols::http::HttpLimits;
 use crate::protocols::http::authority::{RawTargetAuthority, is_valid_host, raw_target_authority};
 
-/// Fields that are tokenised on the stack; a higher limit costs an allocation.
-const FIELDS_ON_STACK: usize = 100;
-
 /// Longer methods are unknown ones (RFC 9112 section 3); the longest registered has 17 letters.
 const MAX_METHOD_BYTES: usize = 32;
-
-/// The longest name a table of fields holds, whatever the limit of the head.
-const MAX_NAME_BYTES: usize = u16::MAX as usize;
 
 /// Why a head is refused, as the status that says so to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +34,6 @@ impl HeadError {
     }
 }
 
-type Spans = SmallVec<[FieldSpan; 32]>;
-
 /// Takes a request head off the front of `input`; `None` while it is incomplete.
 ///
 /// `scanned` remembers between calls how much was looked at, so that a head that arrives byte by
@@ -60,23 +48,21 @@ pub fn parse_request(
         check_request_line(input, limits)?;
         return incomplete(input, limits);
     }
-    let mut spans = Spans::new();
-    let parsed = with_headers(limits, |headers| {
-        request_line(input, headers, limits, &mut spans)
-    })?;
-    let Some(line) = parsed else {
+    let words = tokens::request(input, limits.max_fields).map_err(|e| refused(e, input, limits))?;
+    let Some(words) = words else {
         check_request_line(input, limits)?;
         return incomplete(input, limits);
     };
-    check_size(line.head_len, limits)?;
+    let method = check_request(&words, input, limits)?;
+    check_size(words.head_len, limits)?;
     *scanned = 0;
-    let head = input.split_to(line.head_len).freeze();
-    Ok(Some(Box::new(RequestHeader::from_received(
-        line.method,
-        line.target,
-        line.version,
+    let head = input.split_to(words.head_len).freeze();
+    Ok(Some(Box::new(RequestHeader::from_parsed(
+        method,
+        words.target,
+        version_of(words.minor),
         head,
-        spans.into_iter(),
+        words.fields,
     ))))
 }
 
@@ -93,150 +79,44 @@ pub fn parse_response(
     if !may_be_complete(input, scanned)? {
         return incomplete(input, limits);
     }
-    let mut spans = Spans::new();
-    let parsed = with_headers(limits, |headers| status_line(input, headers, &mut spans))?;
-    let Some(line) = parsed else {
+    let words = tokens::response(input, limits.max_fields).map_err(refused_response)?;
+    let Some(words) = words else {
         return incomplete(input, limits);
     };
-    check_size(line.head_len, limits)?;
+    let status =
+        StatusCode::from_u16(words.status).map_err(|_| HeadError::new(502, "invalid status"))?;
+    check_size(words.head_len, limits)?;
     *scanned = 0;
-    let head = input.split_to(line.head_len).freeze();
-    Ok(Some(Box::new(ResponseHeader::from_received(
-        line.status,
-        line.reason,
-        line.version,
+    let head = input.split_to(words.head_len).freeze();
+    Ok(Some(Box::new(ResponseHeader::from_parsed(
+        status,
+        words.reason,
+        version_of(words.minor),
         head,
-        spans.into_iter(),
+        words.fields,
     ))))
 }
 
-struct RequestLine {
-    head_len: usize,
-    method: Method,
-    target: (u32, u32),
-    version: Version,
-}
-
-struct StatusLine {
-    head_len: usize,
-    status: StatusCode,
-    reason: Option<(u32, u32)>,
-    version: Version,
-}
-
-fn request_line<'b>(
-    input: &'b [u8],
-    headers: &mut [MaybeUninit<Header<'b>>],
+/// Checks what the request line says; returns the method.
+fn check_request(
+    words: &tokens::Request,
+    input: &[u8],
     limits: &HttpLimits,
-    spans: &mut Spans,
-) -> Result<Option<RequestLine>, HeadError> {
-    let mut request = httparse::Request::new(&mut []);
-    let status =
-        tokenise_request(&mut request, input, headers).map_err(|e| refused(e, input, limits))?;
-    let Status::Complete(head_len) = status else {
-        return Ok(None);
-    };
-    let (Some(method), Some(target), Some(version)) =
-        (request.method, request.path, request.version)
-    else {
-        return Err(HeadError::bad("incomplete request line"));
-    };
+) -> Result<Method, HeadError> {
+    let (method, target) = (part(input, words.method), part(input, words.target));
     if method.len() > MAX_METHOD_BYTES {
         return Err(HeadError::new(501, "unknown method"));
     }
     if target.len() > limits.max_target_bytes {
         return Err(HeadError::new(414, "request target too long"));
     }
-    field_spans(input, head_len, request.headers, spans)?;
-    let method =
-        Method::from_bytes(method.as_bytes()).map_err(|_| HeadError::bad("invalid method"))?;
-    check_target(&method, target.as_bytes())?;
-    Ok(Some(RequestLine {
-        head_len,
-        method,
-        target: span(input, target.as_bytes()),
-        version: version_of(version),
-    }))
+    let method = Method::from_bytes(method).map_err(|_| HeadError::bad("invalid method"))?;
+    check_target(&method, target)?;
+    Ok(method)
 }
 
-fn tokenise_request<'h, 'b>(
-    request: &mut httparse::Request<'h, 'b>,
-    input: &'b [u8],
-    headers: &'h mut [MaybeUninit<Header<'b>>],
-) -> httparse::Result<usize> {
-    ParserConfig::default().parse_request_with_uninit_headers(request, input, headers)
-}
-
-fn status_line<'b>(
-    input: &'b [u8],
-    headers: &mut [MaybeUninit<Header<'b>>],
-    spans: &mut Spans,
-) -> Result<Option<StatusLine>, HeadError> {
-    let mut response = httparse::Response::new(&mut []);
-    let status = ParserConfig::default()
-        .parse_response_with_uninit_headers(&mut response, input, headers)
-        .map_err(|e| match e {
-            httparse::Error::TooManyHeaders => HeadError::new(502, "too many header fields"),
-            _ => HeadError::new(502, "malformed response head"),
-        })?;
-    let Status::Complete(head_len) = status else {
-        return Ok(None);
-    };
-    let (Some(code), Some(version)) = (response.code, response.version) else {
-        return Err(HeadError::new(502, "incomplete status line"));
-    };
-    field_spans(input, head_len, response.headers, spans)
-        .map_err(|e| HeadError::new(502, e.why))?;
-    Ok(Some(StatusLine {
-        head_len,
-        status: StatusCode::from_u16(code).map_err(|_| HeadError::new(502, "invalid status"))?,
-        reason: response
-            .reason
-            .filter(|r| !r.is_empty())
-            .map(|r| span(input, r.as_bytes())),
-        version: version_of(version),
-    }))
-}
-
-/// Notes where each field stands and checks that every line of the head ends in CRLF.
-///
-/// The tokeniser takes a bare LF for the end of a line; a proxy that did would read another
-/// message than the next parser (RFC 9112 section 2.2).
-fn field_spans(
-    input: &[u8],
-    head_len: usize,
-    headers: &[Header<'_>],
-    spans: &mut Spans,
-) -> Result<(), HeadError> {
-    const BARE_LF: HeadError = HeadError::bad("line not ended by CRLF");
-    for header in headers {
-        if header.name.len() > MAX_NAME_BYTES {
-            return Err(HeadError::new(431, "header name too long"));
-        }
-        let name = span(input, header.name.as_bytes());
-        let start = name.0 as usize;
-        if start < 2 || input[start - 2..start] != *b"\r\n" {
-            return Err(BARE_LF);
-        }
-        // An empty value may point anywhere; an empty span at the end of the name is as good.
-        let value = if header.value.is_empty() {
-            (name.0 + name.1, 0)
-        } else {
-            span(input, header.value)
-        };
-        spans.push(FieldSpan { name, value });
-    }
-    if !input[..head_len].ends_with(b"\r\n\r\n") {
-        return Err(BARE_LF);
-    }
-    Ok(())
-}
-
-/// The span of `part` in `input`; both are slices of one buffer.
-fn span(input: &[u8], part: &[u8]) -> (u32, u32) {
-    let start = part.as_ptr() as usize - input.as_ptr() as usize;
-    debug_assert!(start + part.len() <= input.len());
-    (start as u32, part.len() as u32)
+fn part(input: &[u8], span: tokens::Span) -> &[u8] {
+    &input[span.0 as usize..][..span.1 as usize]
 }
 
 fn version_of(minor: u8) -> Version {
@@ -278,19 +158,29 @@ fn is_absolute_http(target: &[u8]) -> bool {
     }
 }
 
-fn refused(e: httparse::Error, input: &[u8], limits: &HttpLimits) -> HeadError {
+fn refused(e: Malformed, input: &[u8], limits: &HttpLimits) -> HeadError {
     match e {
-        httparse::Error::TooManyHeaders => HeadError::new(431, "too many header fields"),
-        httparse::Error::Version if has_other_http_version(input) => {
+        Malformed::TooManyFields => HeadError::new(431, "too many header fields"),
+        Malformed::NameTooLong => HeadError::new(431, "header name too long"),
+        Malformed::Version if has_other_http_version(input) => {
             HeadError::new(505, "unsupported HTTP version")
         }
         _ if input.len() > limits.max_head_bytes => HeadError::new(431, "request head too large"),
-        httparse::Error::Version => HeadError::bad("invalid HTTP version"),
-        httparse::Error::Token => HeadError::bad("invalid byte in the request line"),
-        httparse::Error::NewLine => HeadError::bad("invalid line end"),
-        httparse::Error::HeaderName => HeadError::bad("invalid header name"),
-        httparse::Error::HeaderValue => HeadError::bad("invalid header value"),
-        httparse::Error::Status => HeadError::bad("invalid status"),
+        Malformed::Version => HeadError::bad("invalid HTTP version"),
+        Malformed::RequestLine => HeadError::bad("invalid byte in the request line"),
+        Malformed::LineEnd => HeadError::bad("line not ended by CRLF"),
+        Malformed::Name => HeadError::bad("invalid header name"),
+        Malformed::Value => HeadError::bad("invalid header value"),
+        Malformed::Status => HeadError::bad("invalid status"),
+    }
+}
+
+fn refused_response(e: Malformed) -> HeadError {
+    match e {
+        Malformed::TooManyFields => HeadError::new(502, "too many header fields"),
+        Malformed::NameTooLong => HeadError::new(502, "header name too long"),
+        Malformed::LineEnd => HeadError::new(502, "line not ended by CRLF"),
+        _ => HeadError::new(502, "malformed response head"),
     }
 }
 
@@ -368,19 +258,7 @@ fn check_size(len: usize, limits: &HttpLimits) -> Result<(), HeadError> {
     Ok(())
 }
 
-/// Calls `parse` with room for as many fields as the limits allow.
-fn with_headers<'b, T>(
-    limits: &HttpLimits,
-    parse: impl FnOnce(&mut [MaybeUninit<Header<'b>>]) -> T,
-) -> T {
-    if limits.max_fields <= FIELDS_ON_STACK {
-        let mut headers = [const { MaybeUninit::<Header<'b>>::uninit() }; FIELDS_ON_STACK];
-        parse(&mut headers[..limits.max_fields])
-    } else {
-        let mut headers = vec![const { MaybeUninit::<Header<'b>>::uninit() }; limits.max_fields];
-        parse(&mut headers)
-    }
-}
-
+#[cfg(test)]
+mod oracle;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! head.rs      bytes -> RequestHeader / ResponseHeader          pure
+//! tokens.rs    bytes -> the words of a head                     pure
 //! framing.rs   head  -> how long the body is, what comes after  pure
 //! body/        bytes <-> body, chunked or not                   pure
 //! buffers.rs   what is read into, used again
@@ -20,6 +21,7 @@ mod buffers;
 mod framing;
 #[allow(unreachable_pub, reason = "fuzz targets reach it")]
 mod head;
+mod tokens;
 mod wire;
 
 pub(in crate::protocols::http) use self::body::{MAX_TRAILERS, is_forbidden_trailer};
