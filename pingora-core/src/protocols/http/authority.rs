@@ -86,22 +86,34 @@ fn is_port_suffix(port: &[u8]) -> bool {
 fn is_reg_name(name: &[u8]) -> bool {
     let mut bytes = name.iter();
     while let Some(&byte) = bytes.next() {
-        let valid = match byte {
-            b'%' => {
-                bytes.next().is_some_and(u8::is_ascii_hexdigit)
-                    && bytes.next().is_some_and(u8::is_ascii_hexdigit)
-            }
-            b'-' | b'.' | b'_' | b'~' => true,
-            // sub-delims without the quote and the comma, which no host has and smuggling uses
-            b'!' | b'$' | b'&' | b'(' | b')' | b'*' | b'+' | b';' | b'=' => true,
-            _ => byte.is_ascii_alphanumeric(),
-        };
+        let valid = REG_NAME[usize::from(byte)]
+            || byte == b'%'
+                && bytes.next().is_some_and(u8::is_ascii_hexdigit)
+                && bytes.next().is_some_and(u8::is_ascii_hexdigit);
         if !valid {
             return false;
         }
     }
     true
 }
+
+/// The bytes a name is made of as they are.
+static REG_NAME: [bool; 256] = {
+    // sub-delims without the quote and the comma, which no host has and smuggling uses
+    let others = b"-._~!$&()*+;=";
+    let mut table = [false; 256];
+    let mut i = 0;
+    while i < 256 {
+        table[i] = (i as u8).is_ascii_alphanumeric();
+        i += 1;
+    }
+    i = 0;
+    while i < others.len() {
+        table[others[i] as usize] = true;
+        i += 1;
+    }
+    table
+};
 
 /// No zone and no future version: the first means nothing to others, the second does not exist.
 fn is_ipv6(literal: &[u8]) -> bool {

@@ -37,6 +37,7 @@ pub(super) enum Class {
 }
 
 impl Class {
+    #[inline]
     fn size(self) -> usize {
         match self {
             Class::Foreign => 0,
@@ -46,6 +47,7 @@ impl Class {
         }
     }
 
+    #[inline]
     fn kept(self) -> usize {
         match self {
             Class::Foreign => 0,
@@ -57,49 +59,89 @@ impl Class {
 }
 
 thread_local! {
-    static KEPT: RefCell<[Vec<BytesMut>; 4]> = const { RefCell::new([const { Vec::new() }; 4]) };
+    static KEPT: RefCell<Kept> = const {
+        RefCell::new(Kept {
+            small: Vec::new(),
+            bulk: Vec::new(),
+            huge: Vec::new(),
+        })
+    };
+}
+
+/// The buffers of a thread, those used last at the end.
+struct Kept {
+    small: Vec<BytesMut>,
+    bulk: Vec<BytesMut>,
+    huge: Vec<BytesMut>,
+}
+
+impl Kept {
+    #[inline]
+    fn of(&mut self, class: Class) -> &mut Vec<BytesMut> {
+        match class {
+            Class::Small | Class::Foreign => &mut self.small,
+            Class::Bulk => &mut self.bulk,
+            Class::Huge => &mut self.huge,
+        }
+    }
 }
 
 /// Returns an empty buffer with room for as much as its class says.
+#[inline]
 pub(super) fn take(class: Class) -> BytesMut {
-    take_kept(class).unwrap_or_else(|| new(class))
-}
-
-/// Gives back a buffer, or a handle to what is left of it; slices of it may still be in use.
-pub(super) fn give_back(class: Class, mut buf: BytesMut) {
-    if class == Class::Foreign {
-        return;
+    // While the thread ends there is none.
+    let kept = KEPT.try_with(|kept| kept.borrow_mut().of(class).pop());
+    let Ok(Some(mut buf)) = kept else {
+        return new(class);
+    };
+    if buf.try_reclaim(class.size()) {
+        return buf;
     }
-    buf.clear();
-    // While the thread ends there is nothing to give it to.
-    let _ = KEPT.try_with(|kept| {
-        let list = &mut kept.borrow_mut()[class as usize];
-        if list.len() < class.kept() {
-            list.push(buf);
-        }
-    });
+    take_another(class)
 }
 
-fn new(class: Class) -> BytesMut {
-    let mut buf = BytesMut::with_capacity(class.size());
-    // A handle that was split once shares its memory from then on, and slices cost nothing more.
-    drop(buf.split());
-    buf
-}
-
-fn take_kept(class: Class) -> Option<BytesMut> {
-    KEPT.try_with(|kept| {
-        let list = &mut kept.borrow_mut()[class as usize];
-        // Ends: each round takes one away. One that is still in use lives on without us.
-        while let Some(mut buf) = list.pop() {
+/// Those that are still in use live on without us.
+#[cold]
+fn take_another(class: Class) -> BytesMut {
+    KEPT.with_borrow_mut(|kept| {
+        // Ends: each round takes one away.
+        while let Some(mut buf) = kept.of(class).pop() {
             if buf.try_reclaim(class.size()) {
                 return Some(buf);
             }
         }
         None
     })
-    .ok()
-    .flatten()
+    .unwrap_or_else(|| new(class))
+}
+
+/// Gives back a buffer, or a handle to what is left of it; slices of it may still be in use.
+#[inline(always)]
+pub(super) fn give_back(class: Class, buf: BytesMut) {
+    // One without capacity is none.
+    if class != Class::Foreign && buf.capacity() > 0 {
+        keep(class, buf);
+    }
+}
+
+fn keep(class: Class, mut buf: BytesMut) {
+    buf.clear();
+    // While the thread ends there is nothing to give it to.
+    let _ = KEPT.try_with(|kept| {
+        let mut kept = kept.borrow_mut();
+        let list = kept.of(class);
+        if list.len() < class.kept() {
+            list.push(buf);
+        }
+    });
+}
+
+#[cold]
+fn new(class: Class) -> BytesMut {
+    let mut buf = BytesMut::with_capacity(class.size());
+    // A handle that was split once shares its memory from then on, and slices cost nothing more.
+    drop(buf.split());
+    buf
 }
 
 #[cfg(test)]
@@ -143,8 +185,8 @@ mod tests {
         }
         give_back(Class::Foreign, BytesMut::new());
         KEPT.with_borrow(|kept| {
-            assert_eq!(kept[Class::Bulk as usize].len(), KEPT_BULK);
-            assert!(kept[Class::Foreign as usize].is_empty());
+            assert_eq!(kept.bulk.len(), KEPT_BULK);
+            assert!(kept.small.is_empty());
         });
     }
 }

@@ -29,9 +29,6 @@ const INLINE_DATA: usize = 2 * 1024;
 /// Queued bytes beyond which a sender should flush before it queues more.
 pub(crate) const OUTPUT_HIGH_WATER: usize = 64 * 1024;
 
-/// Capacity for control bytes that is kept after they were sent.
-const KEEP_CONTROL: usize = 8 * 1024;
-
 /// A connection that speaks HTTP/1.
 #[derive(Debug)]
 pub(crate) struct Wire {
@@ -148,7 +145,7 @@ impl Input {
             return Poll::Ready(Ok(0));
         }
         let mut buf = buffers::take(self.reads);
-        if self.buf.len() <= MAX_MOVED {
+        if !self.buf.is_empty() && self.buf.len() <= MAX_MOVED {
             buf.extend_from_slice(&self.buf);
         }
         let moved = buf.len();
@@ -212,16 +209,25 @@ pub(crate) struct Output {
     unflushed: bool,
 }
 
+impl Drop for Output {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
 impl Output {
     /// Returns the control bytes, to append to.
     pub(crate) fn control(&mut self) -> &mut BytesMut {
+        if self.control.capacity() == 0 {
+            self.control = buffers::take(Class::Small);
+        }
         &mut self.control
     }
 
     /// Queues data behind everything queued before.
     pub(crate) fn push(&mut self, data: Bytes) {
         if data.len() <= INLINE_DATA {
-            self.control.extend_from_slice(&data);
+            self.control().extend_from_slice(&data);
             return;
         }
         let before = self.control.len() - self.placed;
@@ -265,12 +271,18 @@ impl Output {
             self.unflushed = true;
             self.advance(sent);
         }
-        if self.control.capacity() > KEEP_CONTROL {
-            self.control = BytesMut::new();
-        }
+        self.release();
         ready!(Pin::new(stream).poll_flush(cx))?;
         self.unflushed = false;
         Poll::Ready(Ok(()))
+    }
+
+    /// Gives the buffer back: nothing is queued, and waiting holds none.
+    fn release(&mut self) {
+        let control = std::mem::take(&mut self.control);
+        if control.capacity() <= SMALL_SIZE {
+            buffers::give_back(Class::Small, control);
+        }
     }
 
     fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; MAX_SLICES]) -> usize {
