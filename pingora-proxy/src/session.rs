@@ -187,14 +187,18 @@ impl Session {
         self.downstream_session.set_proxy_tasks_enabled(enabled);
     }
 
-    /// Queues a piece of the response, through the modules.
+    /// Queues a piece of the response, through the modules; sends first when much is queued.
     pub async fn send_downstream_proxy_task(&mut self, task: HttpTask) -> Result<()> {
         let mut filtered = Vec::with_capacity(2);
         self.filter_task(task, &mut filtered).await?;
         for task in filtered {
             self.downstream_session.send_downstream_proxy_task(task);
         }
-        Ok(())
+        // Never more than a client that reads would have taken by now.
+        match self.downstream_session.as_http1_mut() {
+            Some(h1) if h1.wants_flush() => h1.flush_queued().await,
+            _ => Ok(()),
+        }
     }
 
     /// Sends what was queued; returns whether the response has ended. Cancel-safe.

@@ -73,6 +73,11 @@ pub struct SocketDigest {
 }
 
 impl SocketDigest {
+    /// Has the socket reset its connection when it is closed, instead of ending it.
+    pub(crate) fn reset_on_close(&self) -> std::io::Result<()> {
+        crate::sys::reset_on_close(self.raw_fd)
+    }
+
     /// Returns a digest of the socket behind `raw_fd`, which must stay open while it is asked.
     pub fn from_raw_fd(raw_fd: std::os::fd::RawFd) -> SocketDigest {
         SocketDigest {

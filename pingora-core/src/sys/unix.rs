@@ -53,6 +53,11 @@ pub(crate) fn set_nodelay(fd: RawFd) -> io::Result<()> {
     borrow(fd)?.set_tcp_nodelay(true)
 }
 
+/// Has closing the socket reset the connection (RFC 9293 3.10.4); other than TCP there is no such thing.
+pub(crate) fn reset_on_close(fd: RawFd) -> io::Result<()> {
+    borrow(fd)?.set_linger(Some(std::time::Duration::ZERO))
+}
+
 /// Has the kernel probe idle connections (RFC 9293 3.8.4).
 pub(crate) fn set_keepalive(fd: RawFd, keepalive: &TcpKeepalive) -> io::Result<()> {
     let socket = borrow(fd)?;

@@ -29,6 +29,12 @@ pub struct HttpLimits {
     pub max_drain_bytes: usize,
     /// Bytes of a following request that are kept while one is being served. Default 64 KiB.
     pub max_pipelined_bytes: usize,
+    /// Bytes per second a client must send of a request body, on average over the time it is
+    /// waited for; 0 for no such bound. Default 100. HTTP/1 only.
+    pub min_body_rate: usize,
+    /// Time a body may be waited for beyond what [`min_body_rate`](Self::min_body_rate) allows.
+    /// Default 60 s.
+    pub body_grace: Duration,
     /// Time from connecting to the first byte of a request, and from there to the last of its
     /// head. Default 60 s.
     pub head_timeout: Duration,
@@ -44,6 +50,8 @@ impl Default for HttpLimits {
             max_chunk_extension_bytes: 16 * 1024,
             max_drain_bytes: 64 * 1024,
             max_pipelined_bytes: 64 * 1024,
+            min_body_rate: 100,
+            body_grace: Duration::from_secs(60),
             head_timeout: Duration::from_secs(60),
         }
     }

@@ -173,6 +173,12 @@ impl Stream {
         self.accepted_from.as_ref()
     }
 
+    /// Returns whether dropping this ends the connection as shutting it down does: a TCP socket
+    /// that is closed ends its side, and nothing gathered would be lost.
+    pub(crate) fn ends_when_dropped(&self) -> bool {
+        matches!(self.raw, RawStream::Tcp(_)) && self.write_buffer.is_none()
+    }
+
     /// Changes how much is buffered from now on.
     pub(crate) fn set_buffers(&mut self, settings: &L4BufferSettings) {
         let clamp = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);

@@ -24,7 +24,7 @@ use pingora_timeout::fast_timeout::Deadline;
 use super::body::{BodyDecoder, BodyEncoder};
 use super::common::is_upgrade_req;
 use super::framing::{BodyLength, parse_length};
-use super::server::{digest_of, end_stream};
+use super::server::{digest_of, end_stream, ends_when_dropped};
 use super::wire::{OUTPUT_HIGH_WATER, Wire};
 use crate::protocols::http::HttpLimits;
 use crate::protocols::l4::socket::SocketAddr;
@@ -377,7 +377,9 @@ impl HttpSession {
         if clean {
             return Some(self.state.wire.stream);
         }
-        end_stream(&mut self.state.wire.stream).await;
+        if !ends_when_dropped(&self.state.wire.stream) {
+            end_stream(&mut self.state.wire.stream).await;
+        }
         None
     }
 

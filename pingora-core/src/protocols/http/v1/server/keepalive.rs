@@ -4,7 +4,9 @@ use log::debug;
 use pingora_error::Result;
 
 use super::HttpSession;
+use crate::protocols::Stream;
 use crate::protocols::http::server::ReusableHttpStream;
+use crate::protocols::l4::stream::Stream as L4Stream;
 
 impl HttpSession {
     /// Sets how long the connection is kept for a next request: seconds, 0 without limit.
@@ -104,15 +106,25 @@ impl HttpSession {
     /// A socket closed with unread input answers with a reset, which can overtake the response
     /// (RFC 9112 section 9.6): send our end, then read for a moment what the client still sends.
     async fn close(&mut self) {
-        end_stream(&mut self.state.wire.stream).await;
         // A client in a tunnel may be sending at any time.
-        if self.state.wire.input.eof
-            || (!self.state.broken && !self.state.upgraded && self.state.body.is_done())
-        {
+        let nothing_comes = self.state.wire.input.eof
+            || (!self.state.broken && !self.state.upgraded && self.state.body.is_done());
+        let is_told_by_closing =
+            !self.ends_by_closing_only() && self.state.wire.output.is_flushed();
+        if nothing_comes && is_told_by_closing && ends_when_dropped(&self.state.wire.stream) {
             return;
         }
-        linger(&mut self.state.wire).await;
+        self.shutdown().await;
+        if !nothing_comes {
+            linger(&mut self.state.wire).await;
+        }
     }
+}
+
+/// Returns whether dropping the stream says all that ending it would: one system call less.
+pub(in crate::protocols::http::v1) fn ends_when_dropped(stream: &Stream) -> bool {
+    let socket = (**stream).as_any().downcast_ref::<L4Stream>();
+    socket.is_some_and(L4Stream::ends_when_dropped)
 }
 
 /// How long and how much a closed connection is read before its descriptor is given back.

@@ -4,6 +4,7 @@
 //! the connection afterwards. This file has the state and the options.
 
 mod keepalive;
+mod pace;
 mod request;
 mod response;
 
@@ -27,7 +28,9 @@ use crate::protocols::http::body_buffer::FixedBuffer;
 use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::{Digest, Stream};
 
-pub(in crate::protocols::http::v1) use self::keepalive::end_stream;
+pub(in crate::protocols::http::v1) use self::keepalive::{end_stream, ends_when_dropped};
+
+use self::pace::Pace;
 
 pub use super::super::server::ReusableHttpStream;
 
@@ -74,6 +77,7 @@ struct State {
     /// How much of an incomplete head was looked at.
     scanned: usize,
     body: BodyDecoder,
+    pace: Pace,
     /// Set at the first request for the body: nobody may wait for a 100 any more.
     continue_sent: bool,
     retry_buffer: Option<FixedBuffer>,
@@ -81,6 +85,8 @@ struct State {
     encoder: BodyEncoder,
     /// The response breaks the framing or the request was not read: the connection must close.
     broken: bool,
+    /// More was queued than is kept: nothing may be sent behind the gap.
+    tasks_lost: bool,
     upgraded: bool,
     /// Keep-alive as the server wants it: seconds, 0 without limit; `None` to close.
     keepalive_timeout: Option<u64>,
@@ -121,11 +127,13 @@ impl HttpSession {
             req: None,
             scanned: 0,
             body: BodyDecoder::new(BodyLength::None),
+            pace: Pace::default(),
             continue_sent: false,
             retry_buffer: None,
             resp: None,
             encoder: BodyEncoder::new(),
             broken: false,
+            tasks_lost: false,
             upgraded: false,
             keepalive_timeout: None,
             client_keepalive: false,
@@ -412,9 +420,21 @@ impl HttpSession {
     }
 
     /// Closes the connection; errors are ignored.
+    ///
+    /// A response whose end would be the end of the connection, and has not come, is reset: the
+    /// client would take what it got for all of it.
     pub async fn shutdown(&mut self) {
         self.state.broken = true;
+        if self.ends_by_closing_only() && reset_when_dropped(&self.state.wire.stream) {
+            return;
+        }
         end_stream(&mut self.state.wire.stream).await;
+    }
+
+    /// Returns whether the end of the connection would be taken for the end of a response that
+    /// has not come.
+    fn ends_by_closing_only(&self) -> bool {
+        self.state.encoder.is_until_close() && !self.state.upgraded
     }
 
     fn expects_continue(&self) -> bool {
@@ -433,6 +453,13 @@ impl HttpSession {
                 .as_ref()
                 .is_some_and(|req| is_expect_continue_req(req))
     }
+}
+
+/// Has the connection reset when it is dropped; returns whether that is possible.
+fn reset_when_dropped(stream: &Stream) -> bool {
+    stream
+        .get_socket_digest()
+        .is_some_and(|digest| digest.reset_on_close().is_ok())
 }
 
 /// Gathers what the stream tells about itself.

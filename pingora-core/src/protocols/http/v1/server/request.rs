@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::Method;
@@ -15,7 +16,7 @@ use pingora_error::{
 use super::super::body::{BodyDecoder, Decoded};
 use super::super::framing::request_framing;
 use super::super::head::{HeadError, parse_request};
-use super::{HALF_CLOSE_GRACE, HttpSession};
+use super::{HALF_CLOSE_GRACE, HttpSession, State};
 use pingora_timeout::fast_timeout::Deadline;
 
 impl HttpSession {
@@ -25,7 +26,14 @@ impl HttpSession {
     /// anything. An error of type `HTTPStatus` or `InvalidHTTPHeader` (400) names a malformed
     /// request; what follows it must not be read. Cancel-safe.
     pub async fn read_request(&mut self) -> Result<Option<usize>> {
-        self.state.read_timer.reset(self.head_timeout());
+        match self.state.keepalive_timeout {
+            // The first byte may take as long as the connection is kept for it.
+            Some(seconds @ 1..) if self.state.wire.input.buf.is_empty() => {
+                let kept = std::time::Duration::from_secs(seconds);
+                self.state.read_timer.reset(kept);
+            }
+            _ => self.state.read_timer.reset(self.head_timeout()),
+        }
         poll_fn(|cx| self.poll_read_request(cx)).await
     }
 
@@ -46,8 +54,12 @@ impl HttpSession {
                 }
                 Err(e) => return Poll::Ready(Err(self.refuse(e))),
             }
+            let is_first = self.state.wire.input.buf.is_empty();
             match self.state.wire.poll_fill(cx) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(self.head_ended()),
+                Poll::Ready(Ok(_)) if is_first => {
+                    self.state.read_timer.reset(self.head_timeout());
+                }
                 Poll::Ready(Ok(_)) => (),
                 Poll::Ready(Err(e)) => return Poll::Ready(self.head_failed(e)),
                 Poll::Pending => {
@@ -96,6 +108,7 @@ impl HttpSession {
                     if self.state.read_timeout.is_none() || self.state.upgraded {
                         return Poll::Pending;
                     }
+                    self.state.pace.waits(Instant::now);
                     ready!(self.state.read_timer.poll_elapsed(cx));
                     self.state.broken = true;
                     return Poll::Ready(
@@ -249,7 +262,10 @@ impl HttpSession {
 
     fn body_received(&mut self, data: &Bytes) {
         if let Some(timeout) = self.state.read_timeout {
-            self.state.read_timer.reset(timeout);
+            let State { pace, limits, .. } = &mut *self.state;
+            pace.received(data.len(), limits, Instant::now);
+            let left = pace.left(limits).unwrap_or(timeout);
+            self.state.read_timer.reset(timeout.min(left));
         }
         if let Some(buffer) = &mut self.state.retry_buffer {
             buffer.write_to_buffer(data);

@@ -22,9 +22,13 @@ use pingora_timeout::fast_timeout::Deadline;
 use super::super::common::is_upgrade_resp;
 use super::super::framing::{BodyLength, connection_options, parse_length};
 use super::super::wire::OUTPUT_HIGH_WATER;
-use super::HttpSession;
+use super::{HALF_CLOSE_GRACE, HttpSession};
 use crate::protocols::http::HttpTask;
 use crate::protocols::http::date::get_cached_date;
+
+/// Bytes queued by [`send_proxy_task`](HttpSession::send_proxy_task) that were not sent: whoever
+/// queues must write at times.
+pub(super) const MAX_TASK_BYTES: usize = 16 * 1024 * 1024;
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
@@ -71,11 +75,7 @@ impl HttpSession {
         if self.state.encoder.is_done() {
             return Ok(None);
         }
-        let taken = self
-            .state
-            .encoder
-            .write(data, &mut self.state.wire.output)
-            .map_err(Error::into_down)?;
+        let taken = self.queue_data(data)?;
         self.flush_queued().await?;
         Ok(Some(taken))
     }
@@ -116,7 +116,7 @@ impl HttpSession {
                 end
             }
             HttpTask::Body(data, end) => {
-                self.queue_data(data)?;
+                self.queue_data(data.unwrap_or_default())?;
                 end
             }
             HttpTask::UpgradedBody(data, end) => {
@@ -124,7 +124,7 @@ impl HttpSession {
                     return Error::e_explain(WriteError, "tunnel bytes without a 101")
                         .map_err(Error::into_down);
                 }
-                self.queue_data(data)?;
+                self.queue_data(data.unwrap_or_default())?;
                 end
             }
             HttpTask::Trailer(trailers) => {
@@ -151,7 +151,14 @@ impl HttpSession {
             return Poll::Ready(Ok(()));
         }
         let before = self.state.wire.output.len();
-        match self.state.wire.poll_flush(cx) {
+        let flushed = self.state.wire.poll_flush(cx);
+        if let Some(grace) = &mut self.state.half_closed
+            && self.state.wire.output.len() < before
+        {
+            // It takes the answer: it is there.
+            grace.reset(HALF_CLOSE_GRACE);
+        }
+        match flushed {
             Poll::Ready(Ok(())) => {
                 if let Some(timer) = &mut self.state.write_timer {
                     timer.running = false;
@@ -198,7 +205,19 @@ impl HttpSession {
     }
 
     /// Queues a piece of the response; an error shows in the next write.
+    ///
+    /// The response breaks off when [`MAX_TASK_BYTES`] are queued and not sent.
     pub fn send_proxy_task(&mut self, task: HttpTask) {
+        if self.state.tasks_lost {
+            return;
+        }
+        if self.state.wire.output.len() >= MAX_TASK_BYTES {
+            debug!("a response is queued and never sent: it breaks off");
+            self.state.wire.output.clear();
+            self.state.tasks_lost = true;
+            self.state.broken = true;
+            return;
+        }
         if let Err(e) = self.queue_task(task) {
             debug!("queueing a piece of the response failed: {e}");
             self.state.broken = true;
@@ -250,14 +269,15 @@ impl HttpSession {
         }
     }
 
-    fn queue_data(&mut self, data: Option<Bytes>) -> Result<()> {
-        if let Some(data) = data {
-            self.state
-                .encoder
-                .write(data, &mut self.state.wire.output)
-                .map_err(Error::into_down)?;
+    fn queue_data(&mut self, data: Bytes) -> Result<usize> {
+        if self.state.tasks_lost {
+            return Error::e_explain(WriteError, "the response broke off")
+                .map_err(Error::into_down);
         }
-        Ok(())
+        self.state
+            .encoder
+            .write(data, &mut self.state.wire.output)
+            .map_err(Error::into_down)
     }
 
     fn queue_end(&mut self, trailers: Option<&HeaderMap>) -> Result<()> {

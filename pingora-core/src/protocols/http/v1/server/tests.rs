@@ -252,6 +252,101 @@ async fn a_slow_head_times_out() {
 }
 
 #[tokio::test]
+async fn a_body_that_trickles_times_out() {
+    let (mut session, mut client) = asked(&post("Content-Length: 100000", "")).await;
+    session.set_limits(HttpLimits {
+        body_grace: SOON,
+        min_body_rate: 1_000_000,
+        ..HttpLimits::default()
+    });
+    let trickle = async {
+        // One at a time, for as long as somebody listens.
+        while client.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let read = async {
+        loop {
+            match session.read_body_bytes().await {
+                Ok(Some(_)) => (),
+                Ok(None) => panic!("the body has not ended"),
+                Err(e) => return e,
+            }
+        }
+    };
+    let e = tokio::select! {
+        () = trickle => panic!("the client stays"),
+        e = read => e,
+    };
+    assert_eq!(
+        facts(&e),
+        (ErrorType::ReadTimedout, ErrorSource::Downstream)
+    );
+}
+
+#[tokio::test]
+async fn the_first_byte_may_take_as_long_as_the_connection_is_kept() {
+    let (mut session, client) = connected(1024);
+    session.set_server_keepalive(Some(1));
+    assert_eq!(session.read_request().await.unwrap(), None);
+    drop(client);
+
+    // From then on, the head has its own time.
+    let (mut session, mut client) = connected(1024);
+    session.set_server_keepalive(Some(3600));
+    session.set_read_timeout(Some(SOON));
+    client.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+    let e = session.read_request().await.unwrap_err();
+    assert_eq!(
+        facts(&e),
+        (ErrorType::ReadTimedout, ErrorSource::Downstream)
+    );
+}
+
+#[tokio::test]
+async fn what_is_queued_and_never_sent_is_limited() {
+    let (mut session, _client) = asked(GET).await;
+    let piece = Bytes::from(vec![b'x'; 1 << 20]);
+    session.send_proxy_task(HttpTask::Header(Box::new(head(200, &[])), false));
+    for _ in 0..100 {
+        session.send_proxy_task(HttpTask::Body(Some(piece.clone()), false));
+        assert!(session.queued_bytes() < super::response::MAX_TASK_BYTES + (2 << 20));
+    }
+    assert!(session.write_proxy_tasks().await.is_err());
+}
+
+#[tokio::test]
+async fn a_body_that_ends_with_the_connection_is_reset_when_it_breaks_off() {
+    use crate::protocols::l4::stream::Stream as L4Stream;
+
+    for (finish, kind) in [
+        (true, None),
+        (false, Some(std::io::ErrorKind::ConnectionReset)),
+    ] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
+        let (socket, _) = listener.accept().await.unwrap();
+        let mut session = HttpSession::new(Box::new(L4Stream::from(socket)));
+        client.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
+        session.read_request().await.unwrap().unwrap();
+        session
+            .write_response_header(Box::new(head(200, &[])))
+            .await
+            .unwrap();
+        session.write_body(b"hello").await.unwrap();
+        let mut first = [0; 9];
+        client.read_exact(&mut first).await.unwrap();
+        if finish {
+            session.finish_body().await.unwrap();
+        }
+        assert!(session.reuse().await.unwrap().is_none());
+        let ended = client.read_to_end(&mut Vec::new()).await;
+        assert_eq!(ended.err().map(|e| e.kind()), kind);
+    }
+}
+
+#[tokio::test]
 async fn a_head_survives_a_dropped_future() {
     let (mut session, mut client) = connected(1024);
     client.write_all(b"GET /a HTTP/1.1\r\nHo").await.unwrap();
