@@ -101,8 +101,8 @@ impl Cells {
     }
 
     pub(crate) fn clear(&self) {
-        for cell in self.buckets.iter().flat_map(|bucket| &bucket.0) {
-            sync::clear_word(cell);
+        for Bucket(cells) in &self.buckets {
+            cells.iter().for_each(sync::clear_word);
         }
     }
 }

@@ -3,24 +3,25 @@
 //! On Linux the cheap reading is the kernel's coarse monotonic clock, which lags the exact one by
 //! less than a tick of the scheduler and costs a third of it. Elsewhere both are exact.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// More than the cheap clock can lag: a tick is 10 ms at the slowest configuration (100 Hz).
 pub(crate) const COARSE_LAG: u64 = 20_000_000;
 
 pub(crate) struct Clock {
-    origin: Instant,
-    /// The monotonic clock at `origin`.
     #[cfg(target_os = "linux")]
-    monotonic_origin: u64,
+    origin: u64,
+    #[cfg(not(target_os = "linux"))]
+    origin: std::time::Instant,
 }
 
 impl Clock {
     pub(crate) fn new() -> Self {
         Clock {
             #[cfg(target_os = "linux")]
-            monotonic_origin: monotonic(rustix::time::ClockId::Monotonic),
-            origin: Instant::now(),
+            origin: monotonic(rustix::time::ClockId::Monotonic),
+            #[cfg(not(target_os = "linux"))]
+            origin: std::time::Instant::now(),
         }
     }
 
@@ -28,7 +29,7 @@ impl Clock {
     #[cfg(target_os = "linux")]
     #[inline]
     pub(crate) fn coarse(&self) -> u64 {
-        monotonic(rustix::time::ClockId::MonotonicCoarse).saturating_sub(self.monotonic_origin)
+        monotonic(rustix::time::ClockId::MonotonicCoarse).saturating_sub(self.origin)
     }
 
     /// Now, up to [`COARSE_LAG`] behind.
@@ -37,6 +38,12 @@ impl Clock {
         self.exact()
     }
 
+    #[cfg(target_os = "linux")]
+    pub(crate) fn exact(&self) -> u64 {
+        monotonic(rustix::time::ClockId::Monotonic).saturating_sub(self.origin)
+    }
+
+    #[cfg(not(target_os = "linux"))]
     pub(crate) fn exact(&self) -> u64 {
         nanos(self.origin.elapsed())
     }

@@ -71,11 +71,14 @@ impl Counter {
     /// Sets all counts to zero. What others add meanwhile may stay or go.
     pub(crate) fn clear(&self) {
         self.cells.clear();
-        let mut any = 0;
+        let mut any = false;
         for word in &self.spilled {
-            any |= word.swap(0, Ordering::AcqRel);
+            if word.load(Ordering::Relaxed) != 0 {
+                word.swap(0, Ordering::AcqRel);
+                any = true;
+            }
         }
-        if any != 0 {
+        if any {
             self.sketch.clear();
         }
     }

@@ -23,7 +23,7 @@
 //! Operations on one key that overlap in time may miss each other in what they return, not in what they
 //! count.
 //!
-//! Keys are hashed with a seed of the process, so a peer cannot choose keys that collide.
+//! Keys are hashed with a seed of the process, so a peer cannot prepare keys that collide.
 //!
 //! Read next: `counter.rs` (the structure), `rate.rs` (how intervals follow each other).
 

@@ -94,6 +94,10 @@ pub struct Rate {
     counters: [Counter; 2],
 }
 
+/// Intervals for which the coarse time says well enough how much of them has passed: its lag is at
+/// most a fiftieth.
+const COARSE_ENOUGH: u64 = 50 * clock::COARSE_LAG;
+
 /// One word: when the current interval ends, whose turn it is, and whether somebody is changing that.
 #[derive(Clone, Copy, PartialEq)]
 struct Turn {
@@ -157,7 +161,17 @@ impl Rate {
         K: Hash,
     {
         let hash = self.hasher.hash_one(key);
-        rate_calc_fn(self.components_at(self.clock.exact(), hash))
+        rate_calc_fn(self.components_at(self.now(), hash))
+    }
+
+    /// Now, as exactly as the current interval asks for.
+    fn now(&self) -> u64 {
+        let coarse = self.clock.coarse();
+        let is_far_from_end = coarse + clock::COARSE_LAG < self.load().ends;
+        match is_far_from_end && self.interval >= COARSE_ENOUGH {
+            true => coarse,
+            false => self.clock.exact(),
+        }
     }
 
     fn components_at(&self, now: u64, hash: u64) -> RateComponents {
