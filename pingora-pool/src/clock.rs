@@ -26,12 +26,14 @@ impl Clock {
 
     /// Now, up to [`COARSE_LAG`] behind.
     #[cfg(target_os = "linux")]
+    #[inline]
     pub(crate) fn coarse(&self) -> u64 {
         monotonic(rustix::time::ClockId::MonotonicCoarse).saturating_sub(self.monotonic_origin)
     }
 
     /// Now, up to [`COARSE_LAG`] behind.
     #[cfg(not(target_os = "linux"))]
+    #[inline]
     pub(crate) fn coarse(&self) -> u64 {
         self.exact()
     }
@@ -55,11 +57,13 @@ impl Clock {
 }
 
 /// A duration in nanoseconds, at most `u64::MAX` (584 years).
+#[inline]
 pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(target_os = "linux")]
+#[inline]
 fn monotonic(clock: rustix::time::ClockId) -> u64 {
     let time = rustix::time::clock_gettime(clock);
     (time.tv_sec as u64)

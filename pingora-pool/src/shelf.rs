@@ -63,15 +63,9 @@ impl<T> Shelf<T> {
     /// Adds an entry as the newest and returns its slot, valid until the entry is removed.
     pub(crate) fn push(&mut self, key: u64, value: T) -> u32 {
         let slot = self.occupy(key, value);
-        match self.tops.entry(key) {
-            Entry::Occupied(mut top) => {
-                let below = top.insert(slot);
-                self.slots[below as usize].above = slot;
-                self.slots[slot as usize].below = below;
-            }
-            Entry::Vacant(top) => {
-                top.insert(slot);
-            }
+        if let Some(below) = self.tops.insert(key, slot) {
+            self.slots[below as usize].above = slot;
+            self.slots[slot as usize].below = below;
         }
         match self.newest {
             NONE => self.oldest = slot,
@@ -235,6 +229,7 @@ impl KeyHashing {
 impl BuildHasher for KeyHashing {
     type Hasher = KeyHasher;
 
+    #[inline]
     fn build_hasher(&self) -> KeyHasher {
         KeyHasher(self.seed)
     }
@@ -249,16 +244,19 @@ impl Hasher for KeyHasher {
         }
     }
 
+    #[inline]
     fn write_u64(&mut self, number: u64) {
         // Folding the high half of the product onto the low half lets every bit reach every bit.
         let product = u128::from(self.0 ^ number) * 0x9E37_79B9_7F4A_7C15;
         self.0 = (product as u64) ^ ((product >> 64) as u64);
     }
 
+    #[inline]
     fn write_i32(&mut self, number: i32) {
         self.write_u64(u64::from(number as u32));
     }
 
+    #[inline]
     fn finish(&self) -> u64 {
         self.0
     }

@@ -251,3 +251,22 @@ fn an_entry_takes_48_bytes_beside_the_connection() {
     assert_eq!(Shelf::<Idle<[usize; 2]>>::ENTRY_SIZE, 16 + 48);
     assert_eq!(Shelf::<Idle<Box<()>>>::ENTRY_SIZE, 8 + 40);
 }
+
+#[test]
+fn units_kept_by_one_thread_serve_another_before_anything_is_evicted() {
+    let capacity = MAX_SPARE + 4;
+    let pool = IdlePool::with_shards(capacity, 2);
+    for serial in 0..capacity {
+        assert_eq!(pool.put_idle(0, 1, idle(serial, 1, None)), None);
+    }
+    for taken in 1..=capacity {
+        assert!(pool.get_idle(0, 1, 2).is_some());
+        assert_eq!(pool.len(), capacity - taken);
+    }
+    assert_eq!(pool.shard(0).spare(), MAX_SPARE);
+    for serial in 0..capacity {
+        assert_eq!(pool.put_idle(1, 1, idle(serial, 3, None)), None);
+    }
+    assert_eq!(pool.put_idle(0, 1, idle(capacity, 4, None)), Some(0));
+    assert_eq!(pool.len(), capacity);
+}
