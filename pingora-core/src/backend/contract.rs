@@ -48,6 +48,21 @@ fn settings(cert: &str, key: &str, conf: &ServerConf) -> Result<Acceptor> {
     settings.try_build()
 }
 
+#[cfg(feature = "any_tls")]
+fn beyond_level_0_9(
+    set: super::certificates::CertificateSet,
+    hook: super::hello::ClientHelloHook,
+    callbacks: crate::listeners::TlsAcceptCallbacks,
+) -> Result<Acceptor> {
+    use super::settings::ClientAuth;
+    let mut settings = TlsSettings::with_certificates(set)?;
+    settings.set_client_hello_hook(hook);
+    settings.set_callbacks(callbacks);
+    settings.set_client_auth("ca.pem", ClientAuth::Required)?;
+    settings.enable_debug_keylog();
+    settings.try_build()
+}
+
 async fn accept<S: IO + 'static>(acceptor: &Acceptor, stream: S) -> Result<Box<dyn IO>> {
     Ok(Box::new(acceptor.tls_handshake(stream).await?))
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use pingora_error::{Error, ErrorType, Result};
 
+use super::hello::{self, ClientHelloHook};
 use crate::connectors::offload::{AbortOnDrop, OffloadRuntime};
 use crate::protocols::{Peek, TimingDigest};
 use crate::upstreams::peer::{Peer, Unresolved, placeholder_port};
@@ -17,22 +18,42 @@ const DEFAULT_UPSTREAM_HANDSHAKE: Duration = Duration::from_secs(60);
 
 // === accepting ===
 
-/// Waits until the client has said something, or has gone; the handshake tells which.
-///
-/// A client that says nothing then costs its socket, and not the state of a handshake too.
-pub(super) async fn wait_for_client<S: Peek + Send>(stream: &mut S) {
-    // An error comes again from the handshake, where it is reported.
-    let _ = stream.try_peek(&mut [0]).await;
+/// What comes before the handshake with a client, and where that runs.
+pub(super) struct Before {
+    /// Threads for handshakes, if there are such.
+    offload: Option<OffloadRuntime>,
+    hello_hook: Option<ClientHelloHook>,
 }
 
-/// The threads on which handshakes of accepted connections run.
-pub(super) struct Offload(Option<OffloadRuntime>);
-
-impl Offload {
-    /// Returns `pools` of `threads` each; without pools handshakes run where they are asked for.
-    pub(super) fn new(pools_and_threads: Option<(usize, usize)>) -> Self {
+impl Before {
+    /// Returns what has handshakes run on pools of threads, or without pools where they are asked
+    /// for, and shows each ClientHello to the hook.
+    pub(super) fn new(
+        pools_and_threads: Option<(usize, usize)>,
+        hello_hook: Option<ClientHelloHook>,
+    ) -> Self {
         let start = |size| OffloadRuntime::named(size, "tls offload");
-        Offload(pools_and_threads.and_then(start))
+        Before {
+            offload: pools_and_threads.and_then(start),
+            hello_hook,
+        }
+    }
+
+    /// Waits until the client has said something, and shows it to the hook.
+    ///
+    /// A client that says nothing then costs its socket, and not the state of a handshake too.
+    ///
+    /// # Errors
+    /// Those of the hook.
+    pub(super) async fn client_hello<S: Peek + Send>(&self, stream: &mut S) -> Result<()> {
+        match &self.hello_hook {
+            Some(hook) => hello::show(stream, hook).await,
+            None => {
+                // An end or an error comes again in the handshake, where it is reported.
+                let _ = stream.try_peek(&mut [0]).await;
+                Ok(())
+            }
+        }
     }
 
     /// Runs `work` on the threads chosen by `id`, and returns how long it waited for one.
@@ -43,7 +64,7 @@ impl Offload {
         F: Future<Output = Result<T>> + Send + 'static,
         T: Send + 'static,
     {
-        let Some(offload) = &self.0 else {
+        let Some(offload) = &self.offload else {
             return Ok((work.await?, None));
         };
         let asked = Instant::now();

@@ -14,14 +14,19 @@
 //! | `library` | the library itself, `pingora_core::tls` |
 //!
 //! What does not depend on the library is written once: `handshake` (timeouts, names, offload),
-//! `settings` (files, errors), `stream_traits` (what a TLS stream passes on to the one below), `keylog`.
+//! `settings` (files, errors), `certificates` (several of
+//! them, reloaded), `hello` (the ClientHello), `stream_traits` (what a TLS stream passes on to the one below), `keylog`.
 //!
 //! Without a TLS feature that is `none`, where every type that would need a library is
 //! uninhabited: what cannot work does not compile or answers with an error naming the features.
 
+#[cfg(feature = "any_tls")]
+mod certificates;
 mod contract;
 #[cfg(feature = "any_tls")]
 mod handshake;
+#[cfg(feature = "any_tls")]
+mod hello;
 #[cfg(feature = "any_tls")]
 mod keylog;
 #[cfg(feature = "any_tls")]

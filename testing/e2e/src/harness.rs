@@ -82,6 +82,13 @@ where
     run_with(server, service).await
 }
 
+/// Returns a new empty folder, which the test removes.
+pub fn temporary_folder(name: &str) -> std::path::PathBuf {
+    let folder = std::env::temp_dir().join(format!("pingora-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder can be made");
+    folder
+}
+
 /// Starts a server with `app` on a free port of 127.0.0.1 with TLS.
 pub async fn start_tls<A>(app: A, settings: TlsSettings) -> Running
 where

@@ -10,9 +10,11 @@ use super::differences::text_of;
 use super::{CaType, reasons};
 use crate::backend::library::asn1::Asn1Time;
 use crate::backend::library::error::ErrorStack;
+use crate::backend::library::ext;
 use crate::backend::library::hash::MessageDigest;
 use crate::backend::library::nid::Nid;
 use crate::backend::library::pkey::{PKey, Private};
+use crate::backend::library::ssl::SslRef;
 use crate::backend::library::x509::store::{X509Store, X509StoreBuilder};
 use crate::backend::library::x509::{X509, X509Ref};
 use crate::backend::settings::{TLS_CONF_ERR, bad_file, read_file};
@@ -177,6 +179,28 @@ pub(crate) fn hash_ca<H: Hasher>(ca: &CaType, state: &mut H) {
 /// `TLSConfigError` naming the file and the reason.
 pub fn load_ca(path: &str) -> Result<Arc<CaType>> {
     Ok(Arc::new(load_certificates(path)?.into_boxed_slice()))
+}
+
+/// A certificate of a listener with its chain and key.
+pub(crate) struct Loaded {
+    certificates: Vec<X509>,
+    key: PKey<Private>,
+}
+
+impl Loaded {
+    /// Returns what is in two PEM files.
+    pub(crate) fn from_files(cert_path: &str, key_path: &str) -> Result<Self> {
+        let (certificates, key) = load_pair(cert_path, key_path)?;
+        Ok(Loaded { certificates, key })
+    }
+
+    /// Has a connection present this certificate.
+    pub(super) fn present(&self, ssl: &mut SslRef) -> Result<(), ErrorStack> {
+        ext::ssl_use_certificate(ssl, &self.certificates[0])?;
+        ext::ssl_use_private_key(ssl, &self.key)?;
+        let mut chain = self.certificates[1..].iter();
+        chain.try_for_each(|cert| ext::ssl_add_chain_cert(ssl, cert))
+    }
 }
 
 /// Returns the certificates of the PEM file `path`, of which there is at least one.

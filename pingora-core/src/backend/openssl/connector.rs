@@ -6,9 +6,10 @@ use std::sync::{Arc, OnceLock};
 use pingora_error::{Error, ErrorType, Result};
 
 use super::cert::{load_certificates, load_pair, settings_error, store_of};
+use super::differences::verify_failure;
 use super::sessions::Sessions;
 use super::stream::SslStream;
-use super::{TlsRef, handshake_reason, reasons, verify_failure};
+use super::{TlsRef, handshake_reason, reasons};
 use crate::backend::handshake::{Identity, identity_of, server_name, within_limit};
 use crate::backend::keylog::KeyLog;
 use crate::backend::library::error::ErrorStack;

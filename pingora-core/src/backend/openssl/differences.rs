@@ -1,9 +1,16 @@
-//! The few things OpenSSL and BoringSSL do not have under the same name.
+//! The few things OpenSSL and BoringSSL do not have under the same name: those of OpenSSL.
+//! `differences_boringssl` has the same items.
+
+use std::time::Duration;
 
 use crate::backend::library::asn1::Asn1StringRef;
 use crate::backend::library::error::ErrorStack;
 use crate::backend::library::ext;
-use crate::backend::library::ssl::{SslContextBuilder, SslRef};
+use crate::backend::library::ssl::{
+    ClientHelloResponse, SslAcceptor, SslAcceptorBuilder, SslAlert, SslContextBuilder, SslMethod,
+    SslRef, SslSession,
+};
+use crate::backend::library::x509::X509VerifyResult;
 
 /// The number of the extension with the server name (RFC 6066, section 3).
 const SERVER_NAME: u16 = 0;
@@ -14,7 +21,6 @@ pub(super) fn on_client_hello<F>(builder: &mut SslContextBuilder, look: F)
 where
     F: Fn(&mut SslRef, Option<&str>) -> Result<(), ErrorStack> + Send + Sync + 'static,
 {
-    use crate::backend::library::ssl::{ClientHelloResponse, SslAlert};
     builder.set_client_hello_callback(move |ssl, alert| {
         let name = ext::ssl_client_hello_extension(ssl, SERVER_NAME)
             .and_then(server_name)
@@ -28,6 +34,22 @@ where
 /// Returns the text of a field of a certificate.
 pub(super) fn text_of(field: &Asn1StringRef) -> Option<String> {
     field.to_string().ok()
+}
+
+/// Returns how long the server says that a session may be resumed.
+pub(super) fn lifetime(session: &SslSession) -> Duration {
+    Duration::from_secs(u64::try_from(session.timeout()).unwrap_or(0))
+}
+
+/// Returns the settings of the modern profile: TLS 1.3 only.
+pub(super) fn modern(method: SslMethod) -> Result<SslAcceptorBuilder, ErrorStack> {
+    SslAcceptor::mozilla_modern_v5(method)
+}
+
+/// Returns what is wrong with the certificate of the other side; `None` when nothing is.
+pub(super) fn verify_failure(ssl: &SslRef) -> Option<&'static str> {
+    let result = ssl.verify_result();
+    (result != X509VerifyResult::OK).then(|| result.error_string())
 }
 
 /// Returns the host name in the body of a server name extension, `None` when it is malformed.

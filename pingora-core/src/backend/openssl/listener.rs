@@ -10,10 +10,12 @@ use pingora_error::{ErrorType, OrErr, Result};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::cert::{load_certificates, load_pair, settings_error, store_of};
-use super::differences::on_client_hello;
+use super::differences::{modern, on_client_hello, verify_failure};
 use super::stream::SslStream;
 use super::{handshake_reason, reasons};
-use crate::backend::handshake::{Offload, accept_error, wait_for_client};
+pub use crate::backend::certificates::CertificateSet;
+use crate::backend::handshake::{Before, accept_error};
+pub use crate::backend::hello::{ClientHello, ClientHelloHook};
 use crate::backend::keylog::KeyLog;
 use crate::backend::library::error::ErrorStack;
 use crate::backend::library::ext;
@@ -44,6 +46,7 @@ pub struct TlsSettings {
     builder: SslAcceptorBuilder,
     callbacks: Option<TlsAcceptCallbacks>,
     offload: Option<(usize, usize)>,
+    hello_hook: Option<ClientHelloHook>,
 }
 
 impl TlsSettings {
@@ -63,7 +66,7 @@ impl TlsSettings {
     /// # Errors
     /// Those of [`intermediate`](Self::intermediate).
     pub fn modern(cert_path: &str, key_path: &str) -> Result<Self> {
-        let mut settings = Self::without_certificate(SslAcceptor::mozilla_modern_v5)?;
+        let mut settings = Self::without_certificate(modern)?;
         settings.use_files(cert_path, key_path)?;
         Ok(settings)
     }
@@ -77,6 +80,23 @@ impl TlsSettings {
         let mut settings = Self::without_certificate(SslAcceptor::mozilla_intermediate_v5)?;
         settings.callbacks = Some(callbacks);
         Ok(settings)
+    }
+
+    /// Returns settings of the intermediate profile with several certificates, chosen by server name.
+    ///
+    /// # Errors
+    /// `TLSConfigError` when the library has no memory.
+    pub fn with_certificates(certificates: CertificateSet) -> Result<Self> {
+        let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls())
+            .map_err(|e| settings_error("cannot make TLS settings", &e))?;
+        bind_sessions(&mut builder, Some(certificates))
+            .map_err(|e| settings_error("cannot make TLS settings", &e))?;
+        Ok(builder.into())
+    }
+
+    /// Has `hook` look at each ClientHello, before anything else is done with it.
+    pub fn set_client_hello_hook(&mut self, hook: ClientHelloHook) {
+        self.hello_hook = Some(hook);
     }
 
     /// Has `callbacks` called for each connection, besides the certificate set here, which they may
@@ -155,7 +175,7 @@ impl TlsSettings {
                 acceptor: self.builder.build(),
                 callbacks: self.callbacks,
             }),
-            offload: Arc::new(Offload::new(self.offload)),
+            before: Before::new(self.offload, self.hello_hook),
         })
     }
 
@@ -164,7 +184,8 @@ impl TlsSettings {
     ) -> Result<Self> {
         let mut builder = profile(SslMethod::tls())
             .map_err(|e| settings_error("cannot make TLS settings", &e))?;
-        bind_sessions(&mut builder).map_err(|e| settings_error("cannot make TLS settings", &e))?;
+        bind_sessions(&mut builder, None)
+            .map_err(|e| settings_error("cannot make TLS settings", &e))?;
         Ok(builder.into())
     }
 
@@ -191,6 +212,7 @@ impl From<SslAcceptorBuilder> for TlsSettings {
             builder: settings,
             callbacks: None,
             offload: None,
+            hello_hook: None,
         }
     }
 }
@@ -229,10 +251,18 @@ fn protocols(mut list: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// What a callback demands of clients may depend on the name (a client certificate, for example),
 /// and none is called when a session is resumed. A session of another name is then no session: the
 /// handshake is a full one.
-fn bind_sessions(builder: &mut SslAcceptorBuilder) -> Result<(), ErrorStack> {
+///
+/// The certificate for the name is chosen at the same time, if there are several.
+fn bind_sessions(
+    builder: &mut SslAcceptorBuilder,
+    certificates: Option<CertificateSet>,
+) -> Result<(), ErrorStack> {
     builder.set_session_id_context(b"no name")?;
-    on_client_hello(builder, |ssl, name| {
-        let name = name.unwrap_or_default().to_ascii_lowercase();
+    on_client_hello(builder, move |ssl, asked_for| {
+        if let Some(certificates) = &certificates {
+            certificates.find(asked_for).present(ssl)?;
+        }
+        let name = asked_for.unwrap_or_default().to_ascii_lowercase();
         let digest = hash(MessageDigest::sha256(), name.as_bytes())?;
         ext::ssl_set_session_id_context(ssl, &digest)
     });
@@ -242,7 +272,7 @@ fn bind_sessions(builder: &mut SslAcceptorBuilder) -> Result<(), ErrorStack> {
 /// Accepts the connections of a listener.
 pub(crate) struct Acceptor {
     shared: Arc<Shared>,
-    offload: Arc<Offload>,
+    before: Before,
 }
 
 struct Shared {
@@ -256,10 +286,10 @@ impl Acceptor {
         &self,
         mut stream: S,
     ) -> Result<SslStream<S>> {
-        wait_for_client(&mut stream).await;
+        self.before.client_hello(&mut stream).await?;
         let (id, shared) = (stream.id(), self.shared.clone());
         let handshake = async move { shared.handshake(stream).await };
-        let (mut stream, waited) = self.offload.run(id, handshake).await?;
+        let (mut stream, waited) = self.before.run(id, handshake).await?;
         stream.timing_mut().offload_wait_duration = waited;
         Ok(stream)
     }
@@ -382,7 +412,7 @@ pub mod server {
     /// Returns why the handshake failed; for a client certificate, what is wrong with it.
     fn describe(ssl: &SslRef, e: &SslError) -> String {
         let reason = handshake_reason(e);
-        match super::super::verify_failure(ssl) {
+        match verify_failure(ssl) {
             Some(failure) => format!("{reason}: client certificate: {failure}"),
             None => reason,
         }

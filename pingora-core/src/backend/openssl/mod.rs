@@ -14,7 +14,7 @@ mod sessions;
 
 use super::library::error::ErrorStack;
 use super::library::ssl::{Error, SslRef};
-use super::library::x509::{X509, X509VerifyResult};
+use super::library::x509::X509;
 
 /// A TLS connection of the library.
 pub type TlsRef = SslRef;
@@ -46,10 +46,4 @@ fn handshake_reason(e: &Error) -> String {
         (None, Some(e)) => e.to_string(),
         (None, None) => "the connection was closed".to_string(),
     }
-}
-
-/// Returns what is wrong with the certificate of the other side; `None` when nothing is.
-fn verify_failure(ssl: &SslRef) -> Option<&'static str> {
-    let result = ssl.verify_result();
-    (result != X509VerifyResult::OK).then(|| result.error_string())
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::differences::lifetime;
 use crate::backend::library::error::ErrorStack;
 use crate::backend::library::ex_data::Index;
 use crate::backend::library::ssl::{
@@ -68,8 +69,7 @@ impl Sessions {
     }
 
     fn keep(&self, key: u64, session: SslSession) {
-        let lifetime = u64::try_from(session.timeout()).map_or(MAX_AGE, Duration::from_secs);
-        let expires = Instant::now() + lifetime.min(MAX_AGE);
+        let expires = Instant::now() + lifetime(&session).min(MAX_AGE);
         let mut kept = self.0.lock();
         if !kept.of_peer.contains_key(&key) {
             kept.make_room();

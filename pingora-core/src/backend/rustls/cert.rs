@@ -120,6 +120,19 @@ impl<'a> From<&'a WrappedX509> for CertificateDer<'static> {
     }
 }
 
+/// A certificate of a listener with its chain and key.
+pub(crate) struct Loaded(pub(super) Arc<sign::CertifiedKey>);
+
+impl Loaded {
+    /// Returns what is in two PEM files.
+    pub(crate) fn from_files(cert_path: &str, key_path: &str) -> Result<Self> {
+        let (certificates, key) = load_pair(cert_path, key_path)?;
+        let certified = signing_key(certificates, &key)
+            .map_err(|_| bad_file("key file", key_path, "the library cannot use it"))?;
+        Ok(Loaded(Arc::new(certified)))
+    }
+}
+
 /// Adds what identifies a set of authorities.
 pub(crate) fn hash_ca<H: Hasher>(ca: &CaType, state: &mut H) {
     ca.hash(state);

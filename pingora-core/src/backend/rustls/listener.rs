@@ -7,7 +7,9 @@ use pingora_error::{Error, Result};
 use super::cert::{KeyError, load_certificates, load_pair, load_roots, signing_key};
 use super::handshake_reason;
 use super::stream::{TlsRef, TlsStream};
-use crate::backend::handshake::{Offload, accept_error, timing, wait_for_client};
+pub use crate::backend::certificates::CertificateSet;
+use crate::backend::handshake::{Before, accept_error, timing};
+pub use crate::backend::hello::{ClientHello, ClientHelloHook};
 use crate::backend::keylog::KeyLog;
 use crate::backend::library::library::server::NoClientAuth;
 use crate::backend::library::library::sign::SingleCertAndKey;
@@ -45,6 +47,7 @@ pub struct TlsSettings {
     keylog: Option<KeyLog>,
     callbacks: Option<TlsAcceptCallbacks>,
     offload: Option<(usize, usize)>,
+    hello_hook: Option<ClientHelloHook>,
 }
 
 impl TlsSettings {
@@ -94,6 +97,21 @@ impl TlsSettings {
         let mut settings = Self::empty();
         settings.whole = Some(config);
         settings
+    }
+
+    /// Returns settings of the intermediate profile with several certificates, chosen by server name.
+    ///
+    /// # Errors
+    /// None; other libraries have some.
+    pub fn with_certificates(certificates: CertificateSet) -> Result<Self> {
+        let mut settings = Self::empty();
+        settings.resolver = Some(Arc::new(ByName(certificates)));
+        Ok(settings)
+    }
+
+    /// Has `hook` look at each ClientHello, before anything else is done with it.
+    pub fn set_client_hello_hook(&mut self, hook: ClientHelloHook) {
+        self.hello_hook = Some(hook);
     }
 
     /// Has `callbacks` called for each connection, besides the certificate set here, which they may
@@ -199,7 +217,7 @@ impl TlsSettings {
     /// Returns what accepts connections.
     pub(crate) fn try_build(mut self) -> Result<Acceptor> {
         let callbacks = self.callbacks.take();
-        let offload = self.offload;
+        let before = Before::new(self.offload, self.hello_hook.take());
         let config = match self.whole.take() {
             Some(config) => config,
             None => Arc::new(self.into_config(callbacks.is_some())?),
@@ -207,7 +225,7 @@ impl TlsSettings {
         Ok(Acceptor {
             acceptor: TlsAcceptor::from(config),
             callbacks: callbacks.map(Arc::from),
-            offload: Arc::new(Offload::new(offload)),
+            before,
         })
     }
 
@@ -254,6 +272,7 @@ impl TlsSettings {
             keylog: None,
             callbacks: None,
             offload: None,
+            hello_hook: None,
         }
     }
 }
@@ -287,12 +306,25 @@ impl ResolvesServerCert for Nothing {
     }
 }
 
+/// Chooses among several certificates.
+#[derive(Debug)]
+struct ByName(CertificateSet);
+
+impl ResolvesServerCert for ByName {
+    fn resolve(
+        &self,
+        hello: crate::backend::library::ClientHello<'_>,
+    ) -> Option<Arc<sign::CertifiedKey>> {
+        Some(self.0.find(hello.server_name()).0.clone())
+    }
+}
+
 /// Accepts the connections of a listener.
 pub struct Acceptor {
     /// The library's acceptor.
     pub acceptor: TlsAcceptor,
     callbacks: Option<Arc<dyn crate::listeners::TlsAccept + Send + Sync>>,
-    offload: Arc<Offload>,
+    before: Before,
 }
 
 impl Acceptor {
@@ -301,7 +333,7 @@ impl Acceptor {
         Acceptor {
             acceptor: TlsAcceptor::from(config),
             callbacks: None,
-            offload: Arc::new(Offload::new(None)),
+            before: Before::new(None, None),
         }
     }
 
@@ -310,11 +342,11 @@ impl Acceptor {
     /// # Errors
     /// `TLSHandshakeFailure` with the reason.
     pub async fn tls_handshake<S: IO + 'static>(&self, mut stream: S) -> Result<TlsStream<S>> {
-        wait_for_client(&mut stream).await;
+        self.before.client_hello(&mut stream).await?;
         let (id, acceptor, callbacks) =
             (stream.id(), self.acceptor.clone(), self.callbacks.clone());
         let handshake = async move { accept(&acceptor, stream, callbacks.as_deref()).await };
-        let (mut stream, waited) = self.offload.run(id, handshake).await?;
+        let (mut stream, waited) = self.before.run(id, handshake).await?;
         stream.timing_mut().offload_wait_duration = waited;
         Ok(stream)
     }
