@@ -24,6 +24,8 @@ mod exchange;
 mod finish;
 // Parts of a response.
 mod range;
+// Connections passed on as they are.
+pub mod tcp;
 // Requests the proxy makes to itself.
 pub mod subrequest;
 

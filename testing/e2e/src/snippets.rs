@@ -33,3 +33,5 @@ struct Pooling;
 struct RateLimiting;
 #[doc = include_str!("../../../docs/user_guide/start_stop.md")]
 struct StartStop;
+#[doc = include_str!("../../../docs/user_guide/tcp.md")]
+struct Tcp;

@@ -8,6 +8,7 @@
 //! header_serde.rs     header_serde: stored heads, damaged or forged
 //! ketama.rs           ketama: the ring against an ordered map
 //! pool_ops.rs         pool_ops: the pools against vectors
+//! client_hello.rs     client_hello: a cut message is never read as another one
 //! proxy_protocol.rs   proxy_protocol: cut headers are not read as others, what is read is written
 //! range.rs            range: parts of a response exist and are no more than the whole
 //! exchange_events.rs  exchange_events: the state of an exchange against its history
@@ -20,6 +21,7 @@
 //! `cargo test` in this folder replays the corpora without a fuzzer.
 
 mod chunked;
+mod client_hello;
 mod differential;
 mod exchange_events;
 mod header_ops;
@@ -33,6 +35,7 @@ pub mod reference;
 mod split;
 
 pub use self::chunked::chunked;
+pub use self::client_hello::client_hello;
 pub use self::differential::h1_differential;
 pub use self::exchange_events::{Events, exchange_events};
 pub use self::header_ops::{HeaderOps, header_ops};

@@ -67,6 +67,11 @@ fn proxy_protocol_holds() {
 }
 
 #[test]
+fn client_hello_holds() {
+    replay("client_hello", client_hello);
+}
+
+#[test]
 fn range_holds() {
     replay("range", range);
 }

@@ -4,6 +4,7 @@
 //! the private module `backend`.
 
 mod alpn;
+pub mod client_hello;
 pub mod digest;
 
 use std::any::Any;

@@ -25,6 +25,7 @@ mod requests;
 mod responses;
 mod retry;
 mod subrequest;
+mod tcp;
 mod timeouts;
 #[cfg(feature = "any_tls")]
 mod tls;
