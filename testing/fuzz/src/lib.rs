@@ -7,6 +7,7 @@
 //! header_ops.rs       header_ops: changes of a head against a list of fields
 //! header_serde.rs     header_serde: stored heads, damaged or forged
 //! ketama.rs           ketama: the ring against an ordered map
+//! lru_ops.rs          lru_ops: the LRU and its list against deques
 //! pool_ops.rs         pool_ops: the pools against vectors
 //! client_hello.rs     client_hello: a cut message is never read as another one
 //! proxy_protocol.rs   proxy_protocol: cut headers are not read as others, what is read is written
@@ -28,6 +29,7 @@ mod header_ops;
 mod header_serde;
 mod heads;
 mod ketama;
+mod lru_ops;
 mod pool_ops;
 mod proxy_protocol;
 mod range;
@@ -42,6 +44,7 @@ pub use self::header_ops::{HeaderOps, header_ops};
 pub use self::header_serde::header_serde;
 pub use self::heads::{h1_request, h1_response};
 pub use self::ketama::{Rings, ketama};
+pub use self::lru_ops::{LruOps, lru_ops};
 pub use self::pool_ops::{PoolOps, pool_ops};
 pub use self::proxy_protocol::proxy_protocol;
 pub use self::range::range;

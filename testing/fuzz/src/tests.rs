@@ -77,6 +77,11 @@ fn range_holds() {
 }
 
 #[test]
+fn lru_ops_holds() {
+    replay("lru_ops", structured(lru_ops));
+}
+
+#[test]
 fn pool_ops_holds() {
     replay("pool_ops", structured(pool_ops));
 }
