@@ -10,14 +10,15 @@
 
 use std::hash::{BuildHasher, Hash};
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::thread;
 
 use foldhash::quality::RandomState;
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 
 use crate::bucket::KV;
-use crate::shard::Shard;
+use crate::duel::{self, Duel};
+use crate::shard::{Setting, Shard};
 
 /// Entries a shard has at least: fewer, and its idea of who is popular is noise.
 const MIN_SHARD_ENTRIES: usize = 256;
@@ -50,6 +51,11 @@ pub struct TinyUfo<K, T> {
     fair: usize,
     limit: usize,
     spare: AtomicUsize,
+    /// A hash is in the sample of the duel if these bits are all zero; all bits if there is none.
+    sample: u64,
+    duel: Mutex<Duel>,
+    /// The [`Setting`] the duel chose.
+    setting: AtomicU8,
     /// Held by who takes budget from other shards: between two of them it could be taken back and forth.
     borrowing: Mutex<()>,
     keys: PhantomData<fn() -> K>,
@@ -79,7 +85,17 @@ impl<K: Hash, T: Clone + Send + Sync + 'static> TinyUfo<K, T> {
     #[inline]
     pub fn get(&self, key: &K) -> Option<T> {
         let hash = self.hasher.hash_one(key);
-        self.shard(hash).read().get(hash).cloned()
+        let (data, is_news) = {
+            let shard = self.shard(hash).read();
+            let (data, is_news) = shard.get(hash)?;
+            (data.clone(), is_news)
+        };
+        // Keys whose count is at its end are found with any setting: they tell nothing, and they
+        // are those that would be observed all the time.
+        if is_news && hash & self.sample == 0 {
+            self.observe(hash, 1);
+        }
+        Some(data)
     }
 
     /// Puts a value in, or replaces the one of `key`. Returns the entries that had to leave for it, the
@@ -109,19 +125,27 @@ impl<K: Hash, T: Clone + Send + Sync + 'static> TinyUfo<K, T> {
         let sensible = (entries / MIN_SHARD_ENTRIES).max(1);
         let count = wanted.min(1 << sensible.ilog2()).min(MAX_SHARDS);
         let fair = total_weight_limit / count;
-        let shard = |_| {
-            Line(RwLock::new(Shard::new(
-                fair,
-                entries.div_ceil(count),
-                reserved,
-            )))
+        let bits = duel::sample_bits(entries);
+        let setting = if bits.is_some() {
+            Setting::Frequent
+        } else {
+            Setting::Recent
         };
+        let per_shard = entries.div_ceil(count);
+        let shard = |_| Line(RwLock::new(Shard::new(fair, per_shard, reserved, setting)));
         Self {
             hasher: RandomState::default(),
             shards: (0..count).map(shard).collect(),
             fair,
             limit: total_weight_limit,
             spare: AtomicUsize::new(total_weight_limit - fair * count),
+            sample: bits.map_or(u64::MAX, |bits| !(u64::MAX >> bits)),
+            duel: Mutex::new(Duel::new(
+                total_weight_limit,
+                entries,
+                bits.unwrap_or(usize::BITS - 1),
+            )),
+            setting: AtomicU8::new(setting as u8),
             borrowing: Mutex::new(()),
             keys: PhantomData,
         }
@@ -132,10 +156,30 @@ impl<K: Hash, T: Clone + Send + Sync + 'static> TinyUfo<K, T> {
         &self.shards[self.number(hash)].0
     }
 
-    /// Returns the shard of a hash: the upper bits, the index of the shard uses the lower ones.
+    /// Returns the shard of a hash: by bits that neither the shard nor the sample goes by.
     #[inline]
     fn number(&self, hash: u64) -> usize {
         (hash >> 48) as usize & (self.shards.len() - 1)
+    }
+
+    /// Tells the duel of a use, unless it is busy: it needs a sample, not all of it.
+    #[cold]
+    fn observe(&self, hash: u64, weight: u16) {
+        let change = self
+            .duel
+            .try_lock()
+            .and_then(|mut duel| duel.observe(hash, weight));
+        if let Some(setting) = change {
+            // Relaxed: a hint, shards take it when they next change.
+            self.setting.store(setting as u8, Ordering::Relaxed);
+        }
+    }
+
+    fn setting(&self) -> Setting {
+        match self.setting.load(Ordering::Relaxed) {
+            0 => Setting::Frequent,
+            _ => Setting::Recent,
+        }
     }
 
     fn take(&self, hash: u64) -> Option<T> {
@@ -158,7 +202,11 @@ impl<K: Hash, T: Clone + Send + Sync + 'static> TinyUfo<K, T> {
             });
             return out;
         }
+        if hash & self.sample == 0 {
+            self.observe(hash, charged);
+        }
         let mut shard = self.shard(hash).write();
+        shard.set(self.setting());
         if shard.budget() < self.fair {
             self.refill(&mut shard);
         }

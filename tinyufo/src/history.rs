@@ -1,120 +1,183 @@
-//! How often keys that are not in the cache were seen: a count-min sketch of small counters that
-//! forgets. It decides who is worth room, nothing else: it may err, it only errs upwards.
+//! What is remembered of entries that left: how often they were used, and when they left. It decides
+//! who is worth room, nothing else: it may forget, and now and then it takes one hash for another.
 //!
-//! "TinyLFU: A Highly Efficient Cache Admission Policy", Einziger, Friedman, Manes, 2017.
+//! A table of sets, each a cache line of sixteen words of a fingerprint, a count and a time. In a full
+//! set the word goes that is worth least, where each use is worth [`TURNS_PER_USE`] of time. A sketch
+//! of counters, as TinyLFU has, needs as much memory for as few errors and does not know the times.
 
-/// Counters a key has, all in one block of eight: one cache line per look.
-const ROWS: usize = 4;
+/// Words in a set: a cache line.
+const WAYS: usize = 16;
 
-/// Greatest count: counters are four bits, sixteen to a word.
-const MAX: u64 = 15;
+/// Words per entry of the cache: keys that are used now and then must be remembered until then.
+const WORDS_PER_ENTRY: usize = 4;
 
-/// The low three bits of every counter after a shift: halves all sixteen at once.
-const HALF: u64 = 0x7777_7777_7777_7777;
+/// Uses that can be counted.
+pub(crate) const MAX_USES: u8 = 15;
 
-/// Words in a block: a cache line.
-const BLOCK: usize = 8;
+/// The time is counted modulo this. What left so long ago has been overwritten, or only seems recent.
+const TURN_MASK: u32 = 0xFFF;
 
-/// Counts remembered per entry of the cache before all are halved.
-const SAMPLE: usize = 10;
+/// Whenever this many turns are over all uses are halved, those of entries of the shard as well: else
+/// those in or those out would be worth more.
+pub(crate) const HALF_LIFE: u32 = 256;
 
-/// A sketch of how often each hash was seen.
+/// What left so many turns ago at most goes only for what left earlier: before, few uses say little.
+pub(crate) const RECENT: u32 = 8;
+
+/// How much older an entry may be that has one use more, as a power of two.
+const TURNS_PER_USE: u32 = 6;
+
+/// A bounded memory of hashes.
 pub(crate) struct History {
-    words: Vec<u64>,
-    /// Counts since the last halving.
-    added: usize,
-    sample: usize,
+    sets: Vec<Set>,
+}
+
+/// From the top: sixteen bits of the hash, four of uses, twelve of time. No word in use is zero.
+#[derive(Clone)]
+#[repr(align(64))]
+struct Set([u32; WAYS]);
+
+/// What is known of a hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Memory {
+    /// Uses, halved with time.
+    pub(crate) uses: u8,
+    /// Turns since it left.
+    pub(crate) age: u32,
 }
 
 impl History {
-    /// Returns a sketch for a cache of about `entries` entries.
+    /// Returns a memory for a cache of `entries`.
     pub(crate) fn new(entries: usize) -> Self {
-        let blocks = (entries / BLOCK).max(1).next_power_of_two();
+        let sets = (entries * WORDS_PER_ENTRY).div_ceil(WAYS).max(1);
         Self {
-            words: vec![0; blocks * BLOCK],
-            added: 0,
-            sample: entries.max(BLOCK) * SAMPLE,
+            sets: vec![Set([0; WAYS]); sets],
         }
     }
 
-    /// Returns how often `hash` was seen, at most 15.
+    /// Returns the size of cache this is made for.
+    pub(crate) fn entries(&self) -> usize {
+        self.sets.len() * WAYS / WORDS_PER_ENTRY
+    }
+
+    /// Returns what is known of `hash` in turn `now`.
     #[inline]
-    pub(crate) fn count(&self, hash: u64) -> u8 {
-        let counts =
-            places(self.words.len(), hash).map(|(word, shift)| (self.words[word] >> shift) & MAX);
-        // Below 16.
-        counts.into_iter().min().unwrap_or(0) as u8
+    pub(crate) fn recall(&self, hash: u64, now: u32) -> Option<Memory> {
+        let set = &self.sets[self.set(hash)].0;
+        let word = set[way_of(set, fingerprint(hash))?];
+        let age = age(word, now);
+        // How often a multiple of the half life was passed since.
+        let halvings = (age + HALF_LIFE - 1 - now % HALF_LIFE) / HALF_LIFE;
+        // The count is below 16.
+        let uses = (count(word) >> halvings.min(MAX_USES.into())) as u8;
+        Some(Memory { uses, age })
     }
 
-    /// Counts `hash` once more.
+    /// Remembers that `hash` left in turn `now` with `uses` of at least 1.
     #[inline]
-    pub(crate) fn add(&mut self, hash: u64) {
-        let least = u64::from(self.count(hash));
-        if least == MAX {
-            return;
-        }
-        for (word, shift) in places(self.words.len(), hash) {
-            // Only the least counters grow, the others already err.
-            if (self.words[word] >> shift) & MAX == least {
-                self.words[word] += 1 << shift;
-            }
-        }
-        self.added += 1;
-        if self.added >= self.sample {
-            self.halve();
-        }
+    pub(crate) fn record(&mut self, hash: u64, uses: u8, now: u32) {
+        debug_assert!((1..=MAX_USES).contains(&uses));
+        let index = self.set(hash);
+        let set = &mut self.sets[index].0;
+        let way = way_of(set, fingerprint(hash)).unwrap_or_else(|| least(set, now));
+        set[way] = fingerprint(hash) << 16 | u32::from(uses) << 12 | now & TURN_MASK;
     }
 
-    #[cold]
-    fn halve(&mut self) {
-        for word in &mut self.words {
-            *word = (*word >> 1) & HALF;
-        }
-        self.added /= 2;
+    /// Returns the set of a hash, by other bits than the fingerprint.
+    #[inline]
+    fn set(&self, hash: u64) -> usize {
+        // Less than the number of sets.
+        ((u64::from((hash >> 16) as u32) * self.sets.len() as u64) >> 32) as usize
     }
 }
 
-/// Returns the word and the shift of each counter of `hash`: four in one block, two words apart.
 #[inline]
-fn places(words: usize, hash: u64) -> [(usize, u32); ROWS] {
-    // Not the bits that choose the shard and the row of the index.
-    let mixed = hash.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let block = (mixed >> 32) as usize & (words / BLOCK - 1);
-    std::array::from_fn(|row| {
-        let bits = mixed >> (row * 5);
-        let word = block * BLOCK + row * 2 + (bits & 1) as usize;
-        (word, (bits >> 1 & 15) as u32 * 4)
-    })
+fn way_of(set: &[u32; WAYS], fingerprint: u32) -> Option<usize> {
+    // All ways are looked at: that is a few vector instructions.
+    let mut found = 0_u32;
+    for (way, word) in set.iter().enumerate() {
+        found |= u32::from(word >> 16 == fingerprint && *word != 0) << way;
+    }
+    (found != 0).then(|| found.trailing_zeros() as usize)
+}
+
+/// Returns the way whose word is worth least; one not in use is worth nothing.
+#[inline]
+fn least(set: &[u32; WAYS], now: u32) -> usize {
+    let mut least = u32::MAX;
+    for (way, word) in set.iter().enumerate() {
+        let age = age(*word, now);
+        let grace = u32::from(age <= RECENT) * (TURN_MASK + 1);
+        let worth = (count(*word) << TURNS_PER_USE) + TURN_MASK - age + grace;
+        let worth = if *word == 0 { 0 } else { worth };
+        least = least.min(worth << 4 | way as u32);
+    }
+    least as usize % WAYS
+}
+
+#[inline]
+fn fingerprint(hash: u64) -> u32 {
+    hash as u32 & 0xFFFF
+}
+
+#[inline]
+fn count(word: u32) -> u32 {
+    word >> 12 & 0xF
+}
+
+#[inline]
+fn age(word: u32, now: u32) -> u32 {
+    now.wrapping_sub(word) & TURN_MASK
 }
 
 #[cfg(test)]
 mod tests {
-    use super::History;
+    use super::{HALF_LIFE, History, Memory, WAYS};
 
-    #[test]
-    fn counts_never_fall_short_before_halving() {
-        let mut history = History::new(1000);
-        let hash = |key: u64| key.wrapping_mul(0xD6E8_FEB8_6659_FD93);
-        for key in 0..200 {
-            for _ in 0..=key % 20 {
-                history.add(hash(key));
-            }
-        }
-        let exact = (0..200).filter(|key| {
-            let seen = (key % 20 + 1).min(15) as u8;
-            assert!(history.count(hash(*key)) >= seen);
-            history.count(hash(*key)) == seen
-        });
-        assert!(exact.count() > 180);
+    fn hash(number: u64) -> u64 {
+        number.wrapping_mul(0xD6E8_FEB8_6659_FD93)
     }
 
     #[test]
-    fn halving_keeps_the_order() {
+    fn remembers_uses_and_age() {
+        let mut history = History::new(100);
+        let check = |history: &History, now: u32, uses: u8, age: u32| {
+            assert_eq!(history.recall(hash(1), now), Some(Memory { uses, age }));
+        };
+        assert_eq!(history.recall(hash(1), 0), None);
+        history.record(hash(1), 5, 10);
+        check(&history, 10, 5, 0);
+        check(&history, 17, 5, 7);
+        check(&history, 10 + HALF_LIFE, 2, HALF_LIFE);
+        check(&history, 10 + 3 * HALF_LIFE, 0, 3 * HALF_LIFE);
+        // It is halved when the time comes, however short it was away, and after the count of turns began anew.
+        history.record(hash(1), 15, u32::MAX);
+        check(&history, u32::MAX, 15, 0);
+        check(&history, u32::MAX.wrapping_add(3), 7, 3);
+    }
+
+    #[test]
+    fn what_is_worth_least_goes_first() {
         let mut history = History::new(1);
-        for _ in 0..8 {
-            history.add(7);
+        assert_eq!(history.sets.len(), 1);
+        history.record(hash(0), 2, 0);
+        for number in 1..=WAYS as u64 {
+            history.record(hash(number), 1, number as u32);
         }
-        history.halve();
-        assert_eq!(history.count(7), 4);
+        assert!(history.recall(hash(0), 16).is_some());
+        assert_eq!(history.recall(hash(1), 16), None);
+        assert!((2..=WAYS as u64).all(|number| history.recall(hash(number), 16).is_some()));
+    }
+
+    #[test]
+    fn holds_several_times_the_cache() {
+        let mut history = History::new(1000);
+        for number in 0..3000 {
+            history.record(hash(number), 1, 0);
+        }
+        let kept = (0..3000).filter(|number| history.recall(hash(*number), 0).is_some());
+        assert!(kept.count() > 2800);
+        let mistaken = (3000..8000).filter(|number| history.recall(hash(*number), 0).is_some());
+        assert!(mistaken.count() < 20);
     }
 }

@@ -7,15 +7,18 @@
 //! lock shared, sets a counter in the entry and clones the value; all else takes it alone. Values
 //! that leave the cache are given back or dropped after the lock is released.
 //!
-//! Read next: `cache.rs` (shards and shares of weight), `shard.rs` (who stays), `history.rs` (what
-//! is remembered of those who left), `index.rs` (how entries are found).
+//! Read next: `cache.rs` (shards and shares of weight), `shard.rs` (who stays), `duel.rs` (by
+//! which setting), `history.rs` (what is remembered of those who left), `index.rs` (how entries are
+//! found).
 
 #![forbid(unsafe_code)]
 
 mod bucket;
 mod cache;
+mod duel;
 mod history;
 mod index;
+mod marks;
 mod shard;
 
 pub use bucket::{Bucket, KV};

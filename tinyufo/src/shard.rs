@@ -2,26 +2,29 @@
 //! Nothing here locks; `cache.rs` does.
 //!
 //! ```text
-//!            known ───────────────────────┐
-//!  new ──┤                                ▼
-//!            unknown ──▶ small ──used──▶ main ──used──▶ once more
-//!                          └──────▶ out ◀──┘
+//!  new ──▶ small queue ──worth it──▶ main queue ──▶ out
+//!                └──────not────────────────────────▲
 //! ```
 //!
-//! The scheme is S3-FIFO ("FIFO queues are all you need for cache eviction", Yang et al., 2023). The
-//! small queue is a ring of slots, the main one is the slab itself, swept by a hand.
+//! Newcomers wait in a small queue, first in first out. What "worth it" means, and who of the main
+//! queue makes room, is the [`Setting`]:
+//!
+//! * [`Frequent`](Setting::Frequent): who has more uses, those before it last left included, than the
+//!   least used of sixteen others takes its place. Uses are halved rarely. After TinyLFU ("TinyLFU: A
+//!   Highly Efficient Cache Admission Policy", Einziger, Friedman, Manes, 2017).
+//! * [`Recent`](Setting::Recent): who was used while it waited, or left not long ago, goes on; a hand
+//!   that takes a recent use from each it passes finds who has none left. S3-FIFO ("FIFO queues are all
+//!   you need for cache eviction", Yang et al., 2023).
+//!
+//! The first is better where popularity lasts, the second where it passes. `duel.rs` finds out.
+//! The main queue is the slab itself, its order that of the slots.
 
 use std::collections::VecDeque;
 
-use crate::bucket::{Bucket, KV, Queue};
-use crate::history::History;
+use crate::bucket::{Bucket, KV};
+use crate::history::{HALF_LIFE, History, MAX_USES, RECENT};
 use crate::index::Index;
-
-/// One part in this many of the weight is for newcomers.
-const SMALL_PART: usize = 10;
-
-/// Hits that are counted.
-const MAX_USES: u8 = 3;
+use crate::marks::{Marks, Queue};
 
 /// The most entries of a shard: slots are 32 bits and one value means none.
 const MAX_SLOTS: usize = u32::MAX as usize - 1;
@@ -29,17 +32,48 @@ const MAX_SLOTS: usize = u32::MAX as usize - 1;
 /// The most entries memory is set aside for; more make it grow.
 const MAX_RESERVED: usize = 1 << 20;
 
+/// The fewest entries worth a history, below that it is a set or two.
+const MIN_HISTORY: usize = 16;
+
 /// Stale newcomers are cleared away when they are more than the entries and this.
 const STALE: usize = 16;
+
+/// Turns, the unit of time of the history, in which as many newcomers come as there are entries.
+const TURNS: usize = RECENT as usize;
+
+/// How a shard chooses who stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Setting {
+    /// By uses over a long time.
+    Frequent = 0,
+    /// By uses not long ago.
+    Recent = 1,
+}
+
+impl Setting {
+    /// Returns the part of a budget that is for newcomers.
+    fn small_part(self, budget: usize) -> usize {
+        match self {
+            Self::Frequent => budget / 100,
+            Self::Recent => budget / 10,
+        }
+    }
+}
 
 pub(crate) struct Shard<T> {
     index: Index,
     slots: Vec<Bucket<T>>,
+    marks: Marks,
     free: Vec<u32>,
-    /// Slots in the order they came. Those whose entry left are passed over.
+    /// Slots and hashes in the order they came. Those whose entry left are passed over.
     small: VecDeque<(u32, u64)>,
     hand: usize,
     history: History,
+    setting: Setting,
+    /// Turns so far, and newcomers in this one.
+    turn: u32,
+    newcomers: usize,
     /// The weight it may hold, and holds. `used <= budget` always.
     budget: usize,
     used: usize,
@@ -48,16 +82,25 @@ pub(crate) struct Shard<T> {
 
 impl<T> Shard<T> {
     /// Returns an empty shard for `entries` entries, made room for now or as they come.
-    pub(crate) fn new(budget: usize, entries: usize, reserved: bool) -> Self {
-        let entries = entries.min(MAX_RESERVED);
-        let reserve = if reserved { entries } else { 0 };
+    pub(crate) fn new(budget: usize, entries: usize, reserved: bool, setting: Setting) -> Self {
+        let reserve = if reserved {
+            entries.min(MAX_RESERVED)
+        } else {
+            0
+        };
+        let mut marks = Marks::default();
+        marks.reserve(reserve);
         Self {
             index: Index::with_capacity(reserve),
             slots: Vec::with_capacity(reserve),
+            marks,
             free: Vec::new(),
             small: VecDeque::new(),
             hand: 0,
-            history: History::new(entries),
+            history: History::new(reserve.max(MIN_HISTORY)),
+            setting,
+            turn: 0,
+            newcomers: 0,
             budget,
             used: 0,
             small_used: 0,
@@ -72,16 +115,18 @@ impl<T> Shard<T> {
         self.used
     }
 
-    pub(crate) fn is_full(&self, weight: u16) -> bool {
-        self.used + usize::from(weight) > self.budget
+    /// Chooses from now on as `setting` says.
+    pub(crate) fn set(&mut self, setting: Setting) {
+        self.setting = setting;
     }
 
-    /// Returns the value of `hash` and counts the hit.
+    /// Returns the value of `hash` and counts the use; and whether the use was news, its count not
+    /// being at its end.
     #[inline]
-    pub(crate) fn get(&self, hash: u64) -> Option<&T> {
-        let bucket = &self.slots[self.find(hash)? as usize];
-        bucket.touch(MAX_USES);
-        bucket.data.as_ref()
+    pub(crate) fn get(&self, hash: u64) -> Option<(&T, bool)> {
+        let slot = self.find(hash)? as usize;
+        let data = self.slots[slot].data.as_ref()?;
+        Some((data, self.marks.touch(slot)))
     }
 
     /// Takes the entry of `hash` out.
@@ -90,8 +135,8 @@ impl<T> Shard<T> {
         self.take(slot).map(|entry| entry.data)
     }
 
-    /// Puts an entry that is no heavier than the budget in. Returns the value it replaces; what has
-    /// to leave is added to `out`.
+    /// Puts an entry in that is no heavier than the budget. Returns the value it replaces; what has to
+    /// leave is added to `out`.
     pub(crate) fn put(
         &mut self,
         hash: u64,
@@ -101,24 +146,37 @@ impl<T> Shard<T> {
     ) -> Option<T> {
         debug_assert!(usize::from(weight) <= self.budget);
         let mut replaced = None;
-        let mut uses = 0;
         if let Some(slot) = self.find(hash) {
-            let bucket = &mut self.slots[slot as usize];
-            bucket.touch(MAX_USES);
-            let used = self.used - usize::from(bucket.weight) + usize::from(weight);
-            if used <= self.budget {
+            self.marks.touch(slot as usize);
+            let bucket = &self.slots[slot as usize];
+            if self.used - usize::from(bucket.weight) + usize::from(weight) <= self.budget {
                 return self.replace(slot, data, weight);
             }
-            uses = bucket.uses();
+            // It leaves and comes again, known.
+            self.history
+                .record(hash, self.marks.uses(slot as usize), self.turn);
             replaced = self.take(slot).map(|entry| entry.data);
         }
-        self.make_room(weight, out);
-        let known = uses > 0 || self.history.count(hash) > 0;
+        self.pass_time();
+        let known = self.history.recall(hash, self.turn);
+        let uses = known
+            .map_or(0, |known| known.uses)
+            .saturating_add(1)
+            .min(MAX_USES);
+        let is_recent = known.is_some_and(|known| known.age <= RECENT);
+        let queue = match self.setting {
+            Setting::Recent if is_recent => Queue::Main,
+            _ => Queue::Small,
+        };
+        self.make_room(usize::from(weight), queue, out);
         self.add(
-            hash,
-            data,
-            weight,
-            if known { Queue::Main } else { Queue::Small },
+            Bucket {
+                hash,
+                data: Some(data),
+                weight,
+            },
+            queue,
+            uses,
         );
         replaced
     }
@@ -128,7 +186,7 @@ impl<T> Shard<T> {
         let given = weight.min(self.budget);
         self.budget -= given;
         while self.used > self.budget {
-            out.extend(self.evict());
+            out.extend(self.evict(0));
         }
         given
     }
@@ -138,6 +196,7 @@ impl<T> Shard<T> {
         self.budget += weight;
     }
 
+    #[inline]
     fn find(&self, hash: u64) -> Option<u32> {
         self.index
             .find(tag(hash), |slot| self.slots[slot as usize].hash == hash)
@@ -148,44 +207,73 @@ impl<T> Shard<T> {
         let old = usize::from(std::mem::replace(&mut bucket.weight, weight));
         let replaced = bucket.data.replace(data);
         self.used = self.used - old + usize::from(weight);
-        if bucket.queue == Queue::Small {
+        if self.marks.is_in(slot as usize, Queue::Small) {
             self.small_used = self.small_used - old + usize::from(weight);
         }
         replaced
     }
 
-    fn make_room(&mut self, weight: u16, out: &mut Vec<KV<T>>) {
-        let is_crowded = |shard: &Self| shard.free.is_empty() && shard.slots.len() >= MAX_SLOTS;
-        if out.capacity() == 0 && self.is_full(weight) {
-            out.reserve_exact(1);
+    /// Counts a newcomer; time goes by with them.
+    fn pass_time(&mut self) {
+        self.newcomers += 1;
+        if self.newcomers * TURNS < self.slots.len() {
+            return;
         }
-        while self.is_full(weight) || is_crowded(self) {
-            out.extend(self.evict());
+        self.newcomers = 0;
+        self.turn = self.turn.wrapping_add(1);
+        if self.turn.is_multiple_of(HALF_LIFE) {
+            self.marks.halve();
+        }
+        if self.slots.len() > self.history.entries() {
+            // The cache grows: starting anew costs less than carrying over what is of little use yet.
+            self.history = History::new(self.slots.len().saturating_mul(2).min(MAX_SLOTS));
         }
     }
 
-    fn add(&mut self, hash: u64, data: T, weight: u16, queue: Queue) {
-        let bucket = Bucket::new(hash, data, weight, queue);
+    /// Makes room for an entry that comes into `queue`.
+    fn make_room(&mut self, weight: usize, queue: Queue, out: &mut Vec<KV<T>>) {
+        let newcomer = if queue == Queue::Small { weight } else { 0 };
+        let is_crowded = |shard: &Self| shard.free.is_empty() && shard.slots.len() >= MAX_SLOTS;
+        while self.used + weight > self.budget || is_crowded(self) {
+            if out.capacity() == 0 {
+                out.reserve_exact(1);
+            }
+            out.extend(self.evict(newcomer));
+        }
+    }
+
+    fn add(&mut self, bucket: Bucket<T>, queue: Queue, uses: u8) {
+        let (hash, weight) = (bucket.hash, usize::from(bucket.weight));
         let slot = if let Some(slot) = self.free.pop() {
             self.slots[slot as usize] = bucket;
+            self.marks.reset(slot as usize, queue, uses);
             slot
         } else {
             self.slots.push(bucket);
+            self.marks.push(queue, uses);
             // Below MAX_SLOTS, `make_room` saw to it.
             (self.slots.len() - 1) as u32
         };
         self.index.insert(tag(hash), slot);
-        self.used += usize::from(weight);
-        if queue == Queue::Small {
-            self.small_used += usize::from(weight);
-            if self.small.len() > self.slots.len() + STALE {
-                self.small.retain(|(slot, hash)| {
-                    let bucket = &self.slots[*slot as usize];
-                    bucket.queue == Queue::Small && bucket.hash == *hash
-                });
-            }
+        self.used += weight;
+        if queue == Queue::Main {
+            self.delay(slot as usize);
+        } else {
+            self.small_used += weight;
             self.small.push_back((slot, hash));
+            if self.small.len() > self.slots.len() + STALE {
+                self.clear_stale();
+            }
         }
+    }
+
+    #[cold]
+    fn clear_stale(&mut self) {
+        let (slots, marks) = (&self.slots, &self.marks);
+        self.small.retain(|(slot, hash)| {
+            let slot = *slot as usize;
+            marks.is_in(slot, Queue::Small) && slots[slot].hash == *hash
+        });
     }
 
     /// Empties `slot`.
@@ -193,58 +281,122 @@ impl<T> Shard<T> {
         let bucket = &mut self.slots[slot as usize];
         let data = bucket.data.take()?;
         let (key, weight) = (bucket.hash, bucket.weight);
-        let queue = std::mem::replace(&mut bucket.queue, Queue::None);
         self.used -= usize::from(weight);
-        if queue == Queue::Small {
+        if self.marks.is_in(slot as usize, Queue::Small) {
             self.small_used -= usize::from(weight);
         }
+        self.marks.reset(slot as usize, Queue::Free, 0);
         let found = self.index.remove(tag(key), slot);
         debug_assert!(found);
         self.free.push(slot);
         Some(KV { key, data, weight })
     }
 
-    /// Takes out whoever is worth least. There must be an entry.
-    fn evict(&mut self) -> Option<KV<T>> {
+    /// Takes out whoever is worth least for a newcomer of this weight. There must be an entry.
+    fn evict(&mut self, newcomer: usize) -> Option<KV<T>> {
         debug_assert!(self.used > 0);
-        while self.small_used > self.budget / SMALL_PART || self.small_used == self.used {
-            let (slot, hash) = self.small.pop_front()?;
-            let bucket = &mut self.slots[slot as usize];
-            if bucket.queue != Queue::Small || bucket.hash != hash {
-                continue;
+        let small_part = self.setting.small_part(self.budget);
+        let is_over = |small_used: usize| small_used + newcomer > small_part;
+        while self.small_used > 0 && (is_over(self.small_used) || self.small_used == self.used) {
+            let slot = self.oldest_small()?;
+            let loser = match self.setting {
+                Setting::Recent if self.marks.recent(slot) > 0 => None,
+                Setting::Recent => Some(slot),
+                Setting::Frequent => self.contest(slot, self.budget - small_part),
+            };
+            if loser != Some(slot) {
+                self.promote(slot);
             }
-            if bucket.uses() == 0 {
-                self.history.add(hash);
-                return self.take(slot);
+            if let Some(loser) = loser {
+                return self.expel(loser);
             }
-            bucket.queue = Queue::Main;
-            bucket.set_uses(0);
-            self.small_used -= usize::from(bucket.weight);
         }
-        self.sweep()
+        let loser = match self.setting {
+            Setting::Recent => self.first_tired(),
+            Setting::Frequent => self.least_used(),
+        };
+        self.expel(loser)
     }
 
-    /// Moves the hand to the next entry of the main queue that was not used since it last passed.
-    fn sweep(&mut self) -> Option<KV<T>> {
+    /// Returns the newcomer that waits longest, no longer in the ring.
+    fn oldest_small(&mut self) -> Option<usize> {
         loop {
-            self.hand = if self.hand + 1 < self.slots.len() {
-                self.hand + 1
+            let (slot, hash) = self.small.pop_front()?;
+            let slot = slot as usize;
+            if self.marks.is_in(slot, Queue::Small) && self.slots[slot].hash == hash {
+                return Some(slot);
+            }
+        }
+    }
+
+    /// Returns who has to leave, the newcomer or one of the main queue; nobody if that has room.
+    fn contest(&mut self, newcomer: usize, main_part: usize) -> Option<usize> {
+        let main_used = self.used - self.small_used;
+        if main_used + usize::from(self.slots[newcomer].weight) <= main_part {
+            return None;
+        }
+        if main_used == 0 {
+            return Some(newcomer);
+        }
+        let other = self.least_used();
+        let is_better = self.marks.uses(newcomer) > self.marks.uses(other);
+        Some(if is_better { other } else { newcomer })
+    }
+
+    /// Moves `slot` to the main queue.
+    fn promote(&mut self, slot: usize) {
+        self.marks.promote(slot);
+        self.delay(slot);
+        self.small_used -= usize::from(self.slots[slot].weight);
+    }
+
+    /// Sees to it that the hand takes about one round to come for `slot`, which is new in the main
+    /// queue: if it would come in less than half, it passes once more.
+    fn delay(&mut self, slot: usize) {
+        let behind = if slot >= self.hand {
+            0
+        } else {
+            self.slots.len()
+        };
+        if (slot + behind - self.hand) * 2 < self.slots.len() {
+            self.marks.touch_recent(slot);
+        }
+    }
+
+    fn expel(&mut self, slot: usize) -> Option<KV<T>> {
+        let uses = self.marks.uses(slot).max(1);
+        self.history.record(self.slots[slot].hash, uses, self.turn);
+        // Below MAX_SLOTS.
+        self.take(slot as u32)
+    }
+
+    fn least_used(&mut self) -> usize {
+        let (slot, hand) = self.marks.least_used(self.hand);
+        self.hand = hand;
+        slot
+    }
+
+    /// Moves the hand to the next of the main queue without recent uses, taking one from those it passes.
+    fn first_tired(&mut self) -> usize {
+        loop {
+            let slot = self.hand;
+            self.hand = if slot + 1 < self.slots.len() {
+                slot + 1
             } else {
                 0
             };
-            let bucket = &mut self.slots[self.hand];
-            if bucket.queue != Queue::Main {
+            if !self.marks.is_in(slot, Queue::Main) {
                 continue;
             }
-            match bucket.uses() {
-                0 => return self.take(self.hand as u32),
-                uses => bucket.set_uses(uses - 1),
+            if self.marks.recent(slot) == 0 {
+                return slot;
             }
+            self.marks.tire(slot);
         }
     }
 }
 
-/// Returns the bits of a hash the index sorts by; the upper ones choose the shard.
+/// Returns the bits of a hash the index sorts by.
 #[inline]
 fn tag(hash: u64) -> u32 {
     hash as u32

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 
-use super::Shard;
+use super::{Setting, Shard};
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -13,6 +13,7 @@ enum Op {
     Remove(u64),
     Shrink(usize),
     Grow(usize),
+    Set(Setting),
 }
 
 /// Few hashes, and few tags among them.
@@ -27,6 +28,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => hash().prop_map(Op::Remove),
         1 => (0..8usize).prop_map(Op::Shrink),
         1 => (0..8usize).prop_map(Op::Grow),
+        1 => prop_oneof![Just(Setting::Frequent), Just(Setting::Recent)].prop_map(Op::Set),
     ]
 }
 
@@ -37,7 +39,7 @@ proptest! {
         budget in 0..40usize,
         reserved: bool,
     ) {
-        let mut shard = Shard::new(budget, 8, reserved);
+        let mut shard = Shard::new(budget, 8, reserved, Setting::Frequent);
         let mut twin: HashMap<u64, (usize, u16)> = HashMap::new();
         let mut budget = budget;
         for (value, op) in ops.into_iter().enumerate() {
@@ -45,7 +47,7 @@ proptest! {
             match op {
                 Op::Get(hash) => {
                     let expected = twin.get(&hash).map(|(value, _)| value);
-                    prop_assert_eq!(shard.get(hash), expected);
+                    prop_assert_eq!(shard.get(hash).map(|(value, _)| value), expected);
                 }
                 Op::Remove(hash) => {
                     let expected = twin.remove(&hash).map(|(value, _)| value);
@@ -57,6 +59,7 @@ proptest! {
                     prop_assert_eq!(replaced, expected);
                 }
                 Op::Put(..) => {}
+                Op::Set(setting) => shard.set(setting),
                 Op::Shrink(weight) => {
                     let given = shard.shrink(weight, &mut out);
                     prop_assert_eq!(given, weight.min(budget));
@@ -76,7 +79,7 @@ proptest! {
             prop_assert!(used <= budget);
         }
         for (hash, (value, _)) in &twin {
-            prop_assert_eq!(shard.get(*hash), Some(value));
+            prop_assert_eq!(shard.get(*hash).map(|(value, _)| value), Some(value));
         }
     }
 }
@@ -84,7 +87,7 @@ proptest! {
 /// Putting and removing without ever filling the shard leaves nothing behind.
 #[test]
 fn stale_newcomers_are_cleared() {
-    let mut shard = Shard::new(100, 8, true);
+    let mut shard = Shard::new(100, 8, true, Setting::Recent);
     for hash in 0..10_000 {
         shard.put(hash, (), 1, &mut Vec::new());
         shard.remove(hash);

@@ -1,0 +1,186 @@
+//! A byte for each slot of a shard: which queue it is in and how often it was used. They lie together,
+//! apart from the entries, so that looking for who has to leave reads one cache line, not sixteen.
+//!
+//! ```text
+//! 7 6  5 4 3 2  1 0
+//! └┬┘  └──┬──┘  └┬┘
+//! queue  uses   recent uses
+//! ```
+//!
+//! Of two marks the lesser is that of the entry worth less: an entry of the main queue before those
+//! that are not to be taken, few uses before many.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use crate::history::MAX_USES;
+
+/// Slots looked at for the least used: the least of sixteen is nearly the least of all.
+pub(crate) const SAMPLE: usize = 16;
+
+const RECENT: u8 = 0b11;
+const USES: u8 = 0b1111 << USES_SHIFT;
+const USES_SHIFT: u8 = 2;
+const ONE_USE: u8 = 1 << USES_SHIFT;
+const QUEUE: u8 = 0b11 << 6;
+
+/// Which queue an entry is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Queue {
+    /// Those that stay.
+    Main = 0,
+    /// The newcomers.
+    Small = 0b01 << 6,
+    /// None: the slot is free.
+    Free = 0b11 << 6,
+}
+
+/// The marks of all slots.
+#[derive(Default)]
+pub(crate) struct Marks {
+    bytes: Vec<AtomicU8>,
+}
+
+impl Marks {
+    pub(crate) fn reserve(&mut self, slots: usize) {
+        self.bytes.reserve(slots);
+    }
+
+    /// Adds a slot.
+    pub(crate) fn push(&mut self, queue: Queue, uses: u8) {
+        self.bytes.push(AtomicU8::new(0));
+        self.reset(self.bytes.len() - 1, queue, uses);
+    }
+
+    /// Marks `slot` as new in `queue`.
+    pub(crate) fn reset(&mut self, slot: usize, queue: Queue, uses: u8) {
+        debug_assert!(uses <= MAX_USES);
+        *self.bytes[slot].get_mut() = queue as u8 | uses << USES_SHIFT;
+    }
+
+    /// Counts a use of `slot`. Returns whether its uses could still grow.
+    ///
+    /// Readers do this under a shared lock and may lose each other's counts. Relaxed: the counts are
+    /// hints, and the lock orders them with those who decide on them.
+    #[inline]
+    pub(crate) fn touch(&self, slot: usize) -> bool {
+        let byte = &self.bytes[slot];
+        let old = byte.load(Ordering::Relaxed);
+        let grows = old & USES != USES;
+        let new = old + ONE_USE * u8::from(grows) + u8::from(old & RECENT != RECENT);
+        if new != old {
+            byte.store(new, Ordering::Relaxed);
+        }
+        grows
+    }
+
+    pub(crate) fn is_in(&self, slot: usize, queue: Queue) -> bool {
+        self.get(slot) & QUEUE == queue as u8
+    }
+
+    /// Returns the uses of `slot`, halved from time to time.
+    pub(crate) fn uses(&self, slot: usize) -> u8 {
+        (self.get(slot) & USES) >> USES_SHIFT
+    }
+
+    /// Returns the uses of `slot` that no hand took away yet.
+    pub(crate) fn recent(&self, slot: usize) -> u8 {
+        self.get(slot) & RECENT
+    }
+
+    /// Counts one recent use, but no use, of an entry that had no recent ones.
+    pub(crate) fn touch_recent(&mut self, slot: usize) {
+        debug_assert_eq!(self.recent(slot), 0);
+        *self.bytes[slot].get_mut() += 1;
+    }
+
+    /// Takes one recent use away; there must be one.
+    pub(crate) fn tire(&mut self, slot: usize) {
+        *self.bytes[slot].get_mut() -= 1;
+    }
+
+    /// Moves `slot` to the main queue; its recent uses have brought it there and are spent.
+    pub(crate) fn promote(&mut self, slot: usize) {
+        let uses = self.uses(slot);
+        self.reset(slot, Queue::Main, uses);
+    }
+
+    /// Halves all uses.
+    pub(crate) fn halve(&mut self) {
+        for byte in &mut self.bytes {
+            let old = *byte.get_mut();
+            let uses = (old & USES) >> 1 & USES;
+            *byte.get_mut() = old & !USES | uses;
+        }
+    }
+
+    /// Returns the slot of the main queue with the fewest uses among the next, and where to go on.
+    /// There must be one in the main queue.
+    #[inline]
+    pub(crate) fn least_used(&self, hand: usize) -> (usize, usize) {
+        let mut hand = if hand < self.bytes.len() { hand } else { 0 };
+        loop {
+            let end = self.bytes.len().min(hand + SAMPLE);
+            let (mut least, mut at) = (u8::MAX, hand);
+            for (slot, byte) in self.bytes[hand..end].iter().enumerate() {
+                let byte = byte.load(Ordering::Relaxed);
+                if byte < least {
+                    (least, at) = (byte, hand + slot);
+                }
+            }
+            hand = if end < self.bytes.len() { end } else { 0 };
+            if least & QUEUE == Queue::Main as u8 {
+                return (at, hand);
+            }
+        }
+    }
+
+    #[inline]
+    fn get(&self, slot: usize) -> u8 {
+        self.bytes[slot].load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Marks, Queue};
+
+    #[test]
+    fn counts_are_bounded_and_do_not_mix() {
+        for queue in [Queue::Main, Queue::Small] {
+            let mut marks = Marks::default();
+            marks.push(queue, 1);
+            for touches in 2..40_u8 {
+                assert_eq!(marks.touch(0), touches <= 15);
+                assert_eq!(
+                    (marks.uses(0), marks.recent(0)),
+                    (touches.min(15), (touches - 1).min(3))
+                );
+                assert!(marks.is_in(0, queue));
+            }
+            marks.tire(0);
+            marks.halve();
+            assert_eq!((marks.uses(0), marks.recent(0)), (7, 2));
+            assert!(marks.is_in(0, queue));
+            marks.promote(0);
+            assert_eq!((marks.uses(0), marks.recent(0)), (7, 0));
+            assert!(marks.is_in(0, Queue::Main));
+        }
+    }
+
+    #[test]
+    fn the_least_used_of_a_sample_is_found() {
+        let mut marks = Marks::default();
+        for slot in 0..40_u8 {
+            let queue = [Queue::Main, Queue::Small, Queue::Free][usize::from(slot % 3)];
+            // The uses fall: the last of the main queue in each sample is the least.
+            marks.push(queue, 15 - slot % 16);
+        }
+        assert_eq!(marks.least_used(0), (15, 16));
+        assert_eq!(marks.least_used(16), (30, 32));
+        assert_eq!(marks.least_used(32), (39, 0));
+        assert_eq!(marks.least_used(40), (15, 16));
+        // Nothing in the sample to take: the next one.
+        assert_eq!(marks.least_used(37), (39, 0));
+    }
+}
