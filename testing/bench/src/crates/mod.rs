@@ -38,6 +38,8 @@ mod pool;
 mod timeout;
 
 // tinyufo
+#[cfg(feature = "tinyufo")]
+mod tinyufo;
 
 /// Measures one crate.
 type Run = fn(&mut Report);
@@ -66,6 +68,8 @@ fn all() -> Vec<(&'static str, Run)> {
         #[cfg(feature = "timeout")]
         ("timeout", timeout::run as Run),
         // tinyufo
+        #[cfg(feature = "tinyufo")]
+        ("tinyufo", tinyufo::run as Run),
     ]
 }
 
