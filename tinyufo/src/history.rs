@@ -1,12 +1,15 @@
 //! What is remembered of entries that left: how often they were used, and when they left. It decides
 //! who is worth room, nothing else: it may forget, and now and then it takes one hash for another.
 //!
-//! A table of sets, each a cache line of sixteen words of a fingerprint, a count and a time. In a full
-//! set the word goes that is worth least, where each use is worth [`TURNS_PER_USE`] of time. A sketch
+//! A table of sets, each half a cache line: eight fingerprints, and as many counts with times. In a full
+//! set goes what is worth least among four, where each use is worth [`TURNS_PER_USE`] of time. A sketch
 //! of counters, as TinyLFU has, needs as much memory for as few errors and does not know the times.
 
-/// Words in a set: a cache line.
-const WAYS: usize = 16;
+/// Entries in a set: few enough to look at all of them.
+const WAYS: usize = 8;
+
+/// Of those so many are looked at for the one to replace; which ones, a bit of the hash says.
+const CANDIDATES: usize = WAYS / 2;
 
 /// Words per entry of the cache: keys that are used now and then must be remembered until then.
 const WORDS_PER_ENTRY: usize = 4;
@@ -32,10 +35,19 @@ pub(crate) struct History {
     sets: Vec<Set>,
 }
 
-/// From the top: sixteen bits of the hash, four of uses, twelve of time. No word in use is zero.
+/// Sixteen bits of each hash, and with them, from the top, four bits of uses and twelve of time. What
+/// is not in use has no uses.
 #[derive(Clone)]
-#[repr(align(64))]
-struct Set([u32; WAYS]);
+#[repr(align(32))]
+struct Set {
+    fingerprints: [u16; WAYS],
+    notes: [u16; WAYS],
+}
+
+const EMPTY_SET: Set = Set {
+    fingerprints: [0; WAYS],
+    notes: [0; WAYS],
+};
 
 /// What is known of a hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +63,7 @@ impl History {
     pub(crate) fn new(entries: usize) -> Self {
         let sets = (entries * WORDS_PER_ENTRY).div_ceil(WAYS).max(1);
         Self {
-            sets: vec![Set([0; WAYS]); sets],
+            sets: vec![EMPTY_SET; sets],
         }
     }
 
@@ -63,13 +75,16 @@ impl History {
     /// Returns what is known of `hash` in turn `now`.
     #[inline]
     pub(crate) fn recall(&self, hash: u64, now: u32) -> Option<Memory> {
-        let set = &self.sets[self.set(hash)].0;
-        let word = set[way_of(set, fingerprint(hash))?];
-        let age = age(word, now);
+        let set = &self.sets[self.set(hash)];
+        let note = u32::from(set.notes[set.way(fingerprint(hash))?]);
+        if count(note) == 0 {
+            return None;
+        }
+        let age = age(note, now);
         // How often a multiple of the half life was passed since.
         let halvings = (age + HALF_LIFE - 1 - now % HALF_LIFE) / HALF_LIFE;
         // The count is below 16.
-        let uses = (count(word) >> halvings.min(MAX_USES.into())) as u8;
+        let uses = (count(note) >> halvings.min(MAX_USES.into())) as u8;
         Some(Memory { uses, age })
     }
 
@@ -78,9 +93,12 @@ impl History {
     pub(crate) fn record(&mut self, hash: u64, uses: u8, now: u32) {
         debug_assert!((1..=MAX_USES).contains(&uses));
         let index = self.set(hash);
-        let set = &mut self.sets[index].0;
-        let way = way_of(set, fingerprint(hash)).unwrap_or_else(|| least(set, now));
-        set[way] = fingerprint(hash) << 16 | u32::from(uses) << 12 | now & TURN_MASK;
+        let set = &mut self.sets[index];
+        let fingerprint = fingerprint(hash);
+        let way = set.way(fingerprint).unwrap_or_else(|| set.least(hash, now));
+        set.fingerprints[way] = fingerprint;
+        // The time is cut to twelve bits.
+        set.notes[way] = u16::from(uses) << 12 | (now & TURN_MASK) as u16;
     }
 
     /// Returns the set of a hash, by other bits than the fingerprint.
@@ -91,48 +109,69 @@ impl History {
     }
 }
 
-#[inline]
-fn way_of(set: &[u32; WAYS], fingerprint: u32) -> Option<usize> {
-    // All ways are looked at: that is a few vector instructions.
-    let mut found = 0_u32;
-    for (way, word) in set.iter().enumerate() {
-        found |= u32::from(word >> 16 == fingerprint && *word != 0) << way;
+impl Set {
+    /// Returns the first way with this fingerprint, if any.
+    #[inline]
+    fn way(&self, fingerprint: u16) -> Option<usize> {
+        // Four at a time: lanes that are equal become zero, and the lowest zero is where the lowest
+        // borrow comes from.
+        const ONES: u64 = 0x0001_0001_0001_0001;
+        const TOPS: u64 = 0x8000_8000_8000_8000;
+        let wanted = u64::from(fingerprint) * ONES;
+        let (lower, upper) = self.fingerprints.split_at(WAYS / 2);
+        let zeros = |lanes: &[u16]| {
+            let lane = |at: usize| u64::from(lanes[at]) << (at * 16);
+            let other = (lane(0) | lane(1) | lane(2) | lane(3)) ^ wanted;
+            other.wrapping_sub(ONES) & !other & TOPS
+        };
+        let (lower, upper) = (zeros(lower), zeros(upper));
+        match (lower, upper) {
+            (0, 0) => None,
+            (0, _) => Some(WAYS / 2 + upper.trailing_zeros() as usize / 16),
+            _ => Some(lower.trailing_zeros() as usize / 16),
+        }
     }
-    (found != 0).then(|| found.trailing_zeros() as usize)
-}
 
-/// Returns the way whose word is worth least; one not in use is worth nothing.
-#[inline]
-fn least(set: &[u32; WAYS], now: u32) -> usize {
-    let mut least = u32::MAX;
-    for (way, word) in set.iter().enumerate() {
-        let age = age(*word, now);
-        let grace = u32::from(age <= RECENT) * (TURN_MASK + 1);
-        let worth = (count(*word) << TURNS_PER_USE) + TURN_MASK - age + grace;
-        let worth = if *word == 0 { 0 } else { worth };
-        least = least.min(worth << 4 | way as u32);
+    /// Returns the way that is worth least of those `hash` may take.
+    #[inline]
+    fn least(&self, hash: u64, now: u32) -> usize {
+        let first = (hash >> 15 & 1) as usize * CANDIDATES;
+        let mut least = u32::MAX;
+        for way in first..first + CANDIDATES {
+            let note = u32::from(self.notes[way]);
+            least = least.min(worth(note, now) << 3 | way as u32);
+        }
+        least as usize % WAYS
     }
-    least as usize % WAYS
+}
+
+/// Returns what a note is worth; one not in use is worth nothing.
+#[inline]
+fn worth(note: u32, now: u32) -> u32 {
+    let age = age(note, now);
+    let grace = u32::from(age <= RECENT) * (TURN_MASK + 1);
+    let worth = (count(note) << TURNS_PER_USE) + TURN_MASK - age + grace;
+    worth * u32::from(count(note) != 0)
 }
 
 #[inline]
-fn fingerprint(hash: u64) -> u32 {
-    hash as u32 & 0xFFFF
+fn fingerprint(hash: u64) -> u16 {
+    hash as u16
 }
 
 #[inline]
-fn count(word: u32) -> u32 {
-    word >> 12 & 0xF
+fn count(note: u32) -> u32 {
+    note >> 12
 }
 
 #[inline]
-fn age(word: u32, now: u32) -> u32 {
-    now.wrapping_sub(word) & TURN_MASK
+fn age(note: u32, now: u32) -> u32 {
+    now.wrapping_sub(note) & TURN_MASK
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{HALF_LIFE, History, Memory, WAYS};
+    use super::{CANDIDATES, HALF_LIFE, History, Memory};
 
     fn hash(number: u64) -> u64 {
         number.wrapping_mul(0xD6E8_FEB8_6659_FD93)
@@ -159,14 +198,22 @@ mod tests {
     #[test]
     fn what_is_worth_least_goes_first() {
         let mut history = History::new(1);
-        assert_eq!(history.sets.len(), 1);
+        assert_eq!(history.sets.len(), 1, "one entry of the cache, one set");
         history.record(hash(0), 2, 0);
-        for number in 1..=WAYS as u64 {
-            history.record(hash(number), 1, number as u32);
+        // All in the same half of the set.
+        let number = |nth: u64| {
+            (1..)
+                .filter(|number| (hash(*number) ^ hash(0)) >> 15 & 1 == 0)
+                .nth(nth as usize)
+        };
+        let hash = |nth: u64| hash(number(nth).expect("half of all numbers"));
+        for nth in 1..=CANDIDATES as u64 {
+            history.record(hash(nth), 1, nth as u32 * 10);
         }
-        assert!(history.recall(hash(0), 16).is_some());
-        assert_eq!(history.recall(hash(1), 16), None);
-        assert!((2..=WAYS as u64).all(|number| history.recall(hash(number), 16).is_some()));
+        let now = CANDIDATES as u32 * 10;
+        assert!(history.recall(self::hash(0), now).is_some());
+        assert_eq!(history.recall(hash(1), now), None);
+        assert!((2..=CANDIDATES as u64).all(|nth| history.recall(hash(nth), now).is_some()));
     }
 
     #[test]
@@ -176,7 +223,7 @@ mod tests {
             history.record(hash(number), 1, 0);
         }
         let kept = (0..3000).filter(|number| history.recall(hash(*number), 0).is_some());
-        assert!(kept.count() > 2800);
+        assert!(kept.count() > 2500);
         let mistaken = (3000..8000).filter(|number| history.recall(hash(*number), 0).is_some());
         assert!(mistaken.count() < 20);
     }

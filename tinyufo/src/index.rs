@@ -10,9 +10,8 @@
 /// A row without an entry. As a number it is greater than any other row, so searches end at it.
 const EMPTY: u64 = u64::MAX;
 
-/// Homes per entry are between `1 / MAX_LOAD` and twice that: at two thirds a search looks at two rows.
-const LOAD_NUMERATOR: usize = 2;
-const LOAD_DENOMINATOR: usize = 3;
+/// Homes per entry at least; twice that after it grew. With two a search looks at one row and a half.
+const HOMES_PER_ENTRY: usize = 2;
 
 /// Rows after the last home at least.
 const SPILL: usize = 16;
@@ -28,7 +27,7 @@ pub(crate) struct Index {
 impl Index {
     /// Returns an index that takes `entries` entries before it grows.
     pub(crate) fn with_capacity(entries: usize) -> Self {
-        let homes = (entries * LOAD_DENOMINATOR).div_ceil(LOAD_NUMERATOR).max(8);
+        let homes = (entries * HOMES_PER_ENTRY).max(8);
         Self {
             rows: vec![EMPTY; homes + homes / 64 + SPILL],
             homes,
@@ -44,7 +43,7 @@ impl Index {
 
     /// Adds `slot` under `tag`.
     pub(crate) fn insert(&mut self, tag: u32, slot: u32) {
-        if self.len * LOAD_DENOMINATOR >= self.homes * LOAD_NUMERATOR {
+        if self.len * HOMES_PER_ENTRY >= self.homes {
             self.grow();
         }
         let new = row(tag, slot);
@@ -52,13 +51,15 @@ impl Index {
         while self.rows[at] < new {
             at += 1;
         }
-        let gap = self.rows[at..].iter().position(|row| *row == EMPTY);
-        let gap = at + gap.expect("the last row is empty");
-        if gap + 1 == self.rows.len() {
+        // The rows from here to the next gap move by one.
+        let mut carried = new;
+        while carried != EMPTY {
+            std::mem::swap(&mut self.rows[at], &mut carried);
+            at += 1;
+        }
+        if at == self.rows.len() {
             self.rows.push(EMPTY);
         }
-        self.rows.copy_within(at..gap, at + 1);
-        self.rows[at] = new;
         self.len += 1;
     }
 
@@ -82,16 +83,20 @@ impl Index {
 
     #[inline]
     fn find_row(&self, tag: u32, is_it: impl Fn(u32) -> bool) -> Option<usize> {
-        let start = self.home(tag);
-        for (offset, row) in self.rows[start..].iter().enumerate() {
-            if tag_of(*row) == tag && *row != EMPTY && is_it(slot_of(*row)) {
-                return Some(start + offset);
+        let least = row(tag, 0);
+        let mut at = self.home(tag);
+        loop {
+            let found = self.rows[at];
+            if found >= least {
+                if tag_of(found) != tag || found == EMPTY {
+                    return None;
+                }
+                if is_it(slot_of(found)) {
+                    return Some(at);
+                }
             }
-            if tag_of(*row) > tag || *row == EMPTY {
-                return None;
-            }
+            at += 1;
         }
-        None
     }
 
     #[inline]

@@ -10,7 +10,7 @@
 //! queue makes room, is the [`Setting`]:
 //!
 //! * [`Frequent`](Setting::Frequent): who has more uses, those before it last left included, than the
-//!   least used of sixteen others takes its place. Uses are halved rarely. After TinyLFU ("TinyLFU: A
+//!   least used of others takes its place. Uses are halved rarely. After TinyLFU ("TinyLFU: A
 //!   Highly Efficient Cache Admission Policy", Einziger, Friedman, Manes, 2017).
 //! * [`Recent`](Setting::Recent): who was used while it waited, or left not long ago, goes on; a hand
 //!   that takes a recent use from each it passes finds who has none left. S3-FIFO ("FIFO queues are all
@@ -24,7 +24,7 @@ use std::collections::VecDeque;
 use crate::bucket::{Bucket, KV};
 use crate::history::{HALF_LIFE, History, MAX_USES, RECENT};
 use crate::index::Index;
-use crate::marks::{Marks, Queue};
+use crate::marks::{Marks, Queue, Search};
 
 /// The most entries of a shard: slots are 32 bits and one value means none.
 const MAX_SLOTS: usize = u32::MAX as usize - 1;
@@ -68,7 +68,9 @@ pub(crate) struct Shard<T> {
     free: Vec<u32>,
     /// Slots and hashes in the order they came. Those whose entry left are passed over.
     small: VecDeque<(u32, u64)>,
+    /// Where [`Setting::Recent`] and [`Setting::Frequent`] look next.
     hand: usize,
+    search: Search,
     history: History,
     setting: Setting,
     /// Turns so far, and newcomers in this one.
@@ -97,6 +99,7 @@ impl<T> Shard<T> {
             free: Vec::new(),
             small: VecDeque::new(),
             hand: 0,
+            search: Search::default(),
             history: History::new(reserve.max(MIN_HISTORY)),
             setting,
             turn: 0,
@@ -186,7 +189,7 @@ impl<T> Shard<T> {
         let given = weight.min(self.budget);
         self.budget -= given;
         while self.used > self.budget {
-            out.extend(self.evict(0));
+            self.evict(0, out);
         }
         given
     }
@@ -236,9 +239,9 @@ impl<T> Shard<T> {
         let is_crowded = |shard: &Self| shard.free.is_empty() && shard.slots.len() >= MAX_SLOTS;
         while self.used + weight > self.budget || is_crowded(self) {
             if out.capacity() == 0 {
-                out.reserve_exact(1);
+                *out = Vec::with_capacity(1);
             }
-            out.extend(self.evict(newcomer));
+            self.evict(newcomer, out);
         }
     }
 
@@ -277,6 +280,7 @@ impl<T> Shard<T> {
     }
 
     /// Empties `slot`.
+    #[inline]
     fn take(&mut self, slot: u32) -> Option<KV<T>> {
         let bucket = &mut self.slots[slot as usize];
         let data = bucket.data.take()?;
@@ -292,13 +296,15 @@ impl<T> Shard<T> {
         Some(KV { key, data, weight })
     }
 
-    /// Takes out whoever is worth least for a newcomer of this weight. There must be an entry.
-    fn evict(&mut self, newcomer: usize) -> Option<KV<T>> {
+    /// Moves whoever is worth least to `out`, for a newcomer of this weight. There must be an entry.
+    fn evict(&mut self, newcomer: usize, out: &mut Vec<KV<T>>) {
         debug_assert!(self.used > 0);
         let small_part = self.setting.small_part(self.budget);
         let is_over = |small_used: usize| small_used + newcomer > small_part;
         while self.small_used > 0 && (is_over(self.small_used) || self.small_used == self.used) {
-            let slot = self.oldest_small()?;
+            let Some(slot) = self.oldest_small() else {
+                break;
+            };
             let loser = match self.setting {
                 Setting::Recent if self.marks.recent(slot) > 0 => None,
                 Setting::Recent => Some(slot),
@@ -308,14 +314,14 @@ impl<T> Shard<T> {
                 self.promote(slot);
             }
             if let Some(loser) = loser {
-                return self.expel(loser);
+                return self.expel(loser, out);
             }
         }
         let loser = match self.setting {
             Setting::Recent => self.first_tired(),
             Setting::Frequent => self.least_used(),
         };
-        self.expel(loser)
+        self.expel(loser, out);
     }
 
     /// Returns the newcomer that waits longest, no longer in the ring.
@@ -363,17 +369,17 @@ impl<T> Shard<T> {
         }
     }
 
-    fn expel(&mut self, slot: usize) -> Option<KV<T>> {
+    fn expel(&mut self, slot: usize, out: &mut Vec<KV<T>>) {
         let uses = self.marks.uses(slot).max(1);
         self.history.record(self.slots[slot].hash, uses, self.turn);
         // Below MAX_SLOTS.
-        self.take(slot as u32)
+        if let Some(entry) = self.take(slot as u32) {
+            out.push(entry);
+        }
     }
 
     fn least_used(&mut self) -> usize {
-        let (slot, hand) = self.marks.least_used(self.hand);
-        self.hand = hand;
-        slot
+        self.marks.least_used(&mut self.search)
     }
 
     /// Moves the hand to the next of the main queue without recent uses, taking one from those it passes.
