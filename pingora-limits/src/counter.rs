@@ -5,7 +5,7 @@
 //! whole does, which is what keeps the sketch's estimates from being too low.
 //!
 //! A bit per bucket says whether any of its keys spilled. As long as none did, its keys are exact, and
-//! nothing looks at the sketch.
+//! nothing looks at the sketch. Why so: `docs/design/0003-cells-before-a-sketch.md`.
 
 use crate::cells::Cells;
 use crate::sketch::Sketch;
