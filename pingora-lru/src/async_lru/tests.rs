@@ -353,6 +353,21 @@ async fn every_shard_is_saved_and_failures_are_not_counted() {
     assert_eq!(*written.lock().expect("nobody panics"), expected);
 }
 
+#[tokio::test]
+async fn threads_may_share_it_and_await_it() {
+    fn is_send<T: Send>(value: T) -> T {
+        value
+    }
+    fn is_shared<T: Send + Sync>(_: &T) {}
+    let (_shutdown, builder) = builder::<_, 4>(1000, |_, _| pending());
+    let lru = is_send(builder).build();
+    is_shared(&lru);
+    is_send(lru.peek_lru(0)).await;
+    is_send(lru.shard_weight(0)).await;
+    is_send(lru.snapshot_shard(0)).await;
+    is_send(lru.save(|_| Ok(()))).await;
+}
+
 /// Dropping a save or a copy leaves the LRU usable.
 #[tokio::test]
 async fn a_save_can_be_cancelled() {

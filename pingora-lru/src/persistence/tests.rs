@@ -269,3 +269,14 @@ fn failures_read_well() {
         assert_eq!(error.source().expect("each has one").to_string(), "reason");
     }
 }
+
+/// Services save from tasks that move between threads.
+#[test]
+fn the_futures_are_send() {
+    fn is_send(_: impl Send) {}
+    is_send(save_shards("", NAME, 1, |_| Ok::<_, String>(Vec::new())));
+    is_send(save_shards_async("", NAME, 1, |_| async {
+        Ok::<_, String>(Vec::new())
+    }));
+    is_send(load_shards("", NAME, 1, |_, _| Ok::<_, String>(())));
+}

@@ -2,6 +2,8 @@
 
 use std::io::ErrorKind;
 
+use proptest::prelude::*;
+
 use super::*;
 
 const PAYLOAD: &[u8] = b"the bytes of a shard";
@@ -71,6 +73,18 @@ fn a_newer_version_is_an_error() {
     newer[20..24].copy_from_slice(&checksum.to_le_bytes());
     let error = check(newer).expect_err("it is not for us");
     assert!(error.to_string().contains("newer version"), "{error}");
+}
+
+proptest! {
+    /// Whatever is read is refused, or it is somebody else's, or it is what writing its payload gives.
+    #[test]
+    fn no_file_is_misread(mark in 0..=8_usize, rest in prop::collection::vec(any::<u8>(), 0..60)) {
+        let file = [&MARK[..mark], &rest].concat();
+        match check_bytes(&file) {
+            Err(kind) => prop_assert_eq!(kind, ErrorKind::InvalidData),
+            Ok(payload) => prop_assert!(payload == file || written(&payload) == file),
+        }
+    }
 }
 
 #[test]
