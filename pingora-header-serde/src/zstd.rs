@@ -11,8 +11,8 @@ use zstd_safe::{CCtx, CDict, DCtx, DDict};
 
 use crate::{MAX_HEAD_BYTES, invalid};
 
-/// How hard zstd tries. Measured on the samples of `dict/`: 1 and 2 give larger records, 4 and 5 win one
-/// hundredth and take longer.
+/// How hard zstd tries. On the samples of `dict/`, levels 1 to 4 differ by a fiftieth in size and a tenth in time;
+/// from 5 on the time doubles.
 const LEVEL: i32 = 3;
 
 /// The first bytes of every zstd frame (RFC 8878 section 3.1.1).

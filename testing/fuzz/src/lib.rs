@@ -3,6 +3,7 @@
 //! ```text
 //! heads.rs            h1_request, h1_response: any split gives the same head; what is written is read back
 //! chunked.rs          chunked: any split gives the same body; encoder and decoders agree
+//! content_coding.rs   content_coding: decoding what an upstream sends; negotiation with a client
 //! differential.rs     h1_differential: our parser and framing against reference/
 //! header_ops.rs       header_ops: changes of a head against a list of fields
 //! header_serde.rs     header_serde: stored heads, damaged or forged
@@ -23,6 +24,7 @@
 
 mod chunked;
 mod client_hello;
+mod content_coding;
 mod differential;
 mod exchange_events;
 mod header_ops;
@@ -38,6 +40,7 @@ mod split;
 
 pub use self::chunked::chunked;
 pub use self::client_hello::client_hello;
+pub use self::content_coding::content_coding;
 pub use self::differential::h1_differential;
 pub use self::exchange_events::{Events, exchange_events};
 pub use self::header_ops::{HeaderOps, header_ops};

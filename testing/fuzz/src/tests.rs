@@ -47,6 +47,11 @@ fn chunked_holds() {
 }
 
 #[test]
+fn content_coding_holds() {
+    replay("content_coding", content_coding);
+}
+
+#[test]
 fn header_ops_holds() {
     replay("header_ops", structured(header_ops));
 }

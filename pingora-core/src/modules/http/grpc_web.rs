@@ -54,7 +54,10 @@ impl HttpModule for GrpcWebBridge {
         &mut self,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
-    ) -> Result<()> {
+    ) -> Result<()>
+    where
+        Self: Send,
+    {
         self.0.request_body(body, end_of_stream)
     }
 

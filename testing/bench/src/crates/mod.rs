@@ -12,6 +12,8 @@ pub mod report;
 use report::Report;
 
 // pingora-header-serde
+#[cfg(feature = "header_serde")]
+mod header_serde;
 
 // pingora-ketama
 #[cfg(feature = "ketama")]
@@ -48,7 +50,8 @@ type Run = fn(&mut Report);
 fn all() -> Vec<(&'static str, Run)> {
     vec![
         // pingora-header-serde
-
+        #[cfg(feature = "header_serde")]
+        ("header-serde", header_serde::run as Run),
         // pingora-ketama
         #[cfg(feature = "ketama")]
         ("ketama", ketama::run as Run),
