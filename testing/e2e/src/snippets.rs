@@ -15,6 +15,8 @@ struct Ctx;
 struct Errors;
 #[doc = include_str!("../../../docs/user_guide/failover.md")]
 struct Failover;
+#[doc = include_str!("../../../docs/user_guide/http2.md")]
+struct Http2;
 #[doc = include_str!("../../../docs/user_guide/internals.md")]
 struct Internals;
 #[doc = include_str!("../../../docs/user_guide/limits.md")]

@@ -270,6 +270,11 @@ impl ConnectionRef {
         self.0.idle.0.lock().0 = timeout;
     }
 
+    /// Returns whether the connection may be unused at all.
+    pub(super) fn may_idle(&self) -> bool {
+        self.0.idle.limit() != Some(Duration::ZERO)
+    }
+
     /// The last stream has ended.
     pub(super) fn idles_from_now(&self) {
         self.0.idle.0.lock().1 = Instant::now();

@@ -15,7 +15,7 @@ use std::time::Duration;
 use pingora_error::{Error, ErrorType::H2Downgrade, Result};
 use pingora_pool::ConnectionPool;
 
-use self::connecting::Connecting;
+use self::connecting::{Connecting, Turn};
 use self::pools::Pools;
 use crate::connectors::options::DEFAULT_POOL_SIZE;
 use crate::connectors::{ConnectorOptions, TransportConnector};
@@ -83,11 +83,10 @@ impl Connector {
     /// # Errors
     /// Those of [`TransportConnector::new_stream`], `HandshakeError` when the server does not speak
     /// HTTP/2, and `H2Downgrade` when it chose HTTP/1 and the peer wants nothing but HTTP/2.
-    pub async fn new_http_session<P, C>(&self, peer: &P) -> Result<HttpSession<C>>
-    where
-        P: Peer + Send + Sync + 'static,
-        C: Session,
-    {
+    pub async fn new_http_session<P: Peer + Send + Sync + 'static, C: Session>(
+        &self,
+        peer: &P,
+    ) -> Result<HttpSession<C>> {
         let stream = self.transport.new_stream(peer).await?;
         if !speaks_h2(&stream, peer) {
             if wants_only_h2(peer) {
@@ -149,25 +148,29 @@ impl Connector {
         P: Peer + Send + Sync + 'static,
         C: Session,
     {
-        if let Some(session) = self.reused_http_session(peer).await? {
-            return Ok((HttpSession::H2(session), true));
-        }
         let shares = peer
             .get_peer_options()
-            .is_some_and(|o| o.max_h2_streams > 1);
-        let _attempt = match shares {
-            false => None,
-            true => match self.connecting.lead_or_follow(peer.reuse_hash()).await {
-                Some(lead) => Some(lead),
-                // Somebody else's attempt has ended, one way or the other.
-                None => match self.reused_http_session(peer).await? {
-                    Some(session) => return Ok((HttpSession::H2(session), true)),
-                    None => None,
+            .is_some_and(|options| options.max_h2_streams > 1);
+        loop {
+            if let Some(session) = self.reused_http_session(peer).await? {
+                return Ok((HttpSession::H2(session), true));
+            }
+            // Each turn but the last waits for a connection somebody else has opened.
+            let lead = match shares {
+                false => None,
+                true => match self.connecting.turn(peer.reuse_hash()).await {
+                    Turn::LookAgain => continue,
+                    Turn::Lead(lead) => Some(lead),
+                    Turn::Alone => None,
                 },
-            },
-        };
-        // Boxed: connecting is rare, and its future is large.
-        Ok((Box::pin(self.new_http_session(peer)).await?, false))
+            };
+            // Boxed: connecting is rare, and its future is large.
+            let session = Box::pin(self.new_http_session(peer)).await?;
+            if let (Some(lead), HttpSession::H2(_)) = (lead, &session) {
+                lead.succeeded();
+            }
+            return Ok((session, false));
+        }
     }
 }
 

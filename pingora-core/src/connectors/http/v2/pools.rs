@@ -166,7 +166,7 @@ impl Pools {
         let Some(conn) = self.in_use.release(key, id) else {
             return;
         };
-        if conn.is_usable() {
+        if conn.is_usable() && conn.may_idle() {
             conn.idles_from_now();
             self.idle.put(&ConnectionMeta::new(key, id), conn);
         }

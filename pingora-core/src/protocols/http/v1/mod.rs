@@ -26,6 +26,8 @@ mod wire;
 
 pub(in crate::protocols::http) use self::body::{MAX_TRAILERS, is_forbidden_trailer};
 pub(in crate::protocols::http) use self::framing::parse_length;
+#[cfg(test)]
+pub(in crate::protocols::http) use self::head::parse_request;
 pub(crate) use self::wire::{Input, poll_first_bytes};
 
 #[cfg(fuzzing)]

@@ -149,3 +149,47 @@ fn trailers_are_cleaned() {
     names.sort_unstable();
     assert_eq!(names, ["grpc-status", "x"]);
 }
+
+proptest::proptest! {
+    /// What is accepted says the same when it is written as HTTP/1: one request, the same fields.
+    #[test]
+    fn accepted_requests_survive_http1(
+        method in "GET|POST|X|OPTIONS",
+        path in "/[!-~]{0,20}",
+        host in "[a-z0-9.:@\\[\\]-]{1,12}",
+        fields in proptest::collection::vec(
+            ("host|cookie|content-length|expect|te|x-[a-z]{1,3}", "[ -~\t\u{e9}]{0,8}"),
+            0..6,
+        ),
+    ) {
+        let mut request = Request::builder().method(&*method).uri(format!("http://{host}{path}"));
+        for (name, value) in &fields {
+            request = request.header(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        let Ok(request) = request.body(()) else {
+            return Ok(());
+        };
+        let Ok(accepted) = accept(request.into_parts().0) else {
+            return Ok(());
+        };
+        let head = accepted.head;
+        let mut wire = bytes::BytesMut::new();
+        wire.extend_from_slice(head.method().as_str().as_bytes());
+        wire.extend_from_slice(b" ");
+        wire.extend_from_slice(head.raw_path());
+        wire.extend_from_slice(b" HTTP/1.1\r\n");
+        head.header_to_h1_wire(&mut wire);
+        wire.extend_from_slice(b"\r\nrest");
+        let limits = HttpLimits::default();
+        let parsed = crate::protocols::http::v1::parse_request(&mut wire, &mut 0, &limits);
+        let parsed = parsed.expect("it is valid").expect("it is complete");
+        assert_eq!(&wire[..], b"rest");
+        assert_eq!(parsed.raw_path(), head.raw_path());
+        let of = |head: &RequestHeader| -> Vec<(Vec<u8>, Vec<u8>)> {
+            let fields = head.fields().iter();
+            let lower = |name: &[u8]| name.to_ascii_lowercase();
+            fields.map(|field| (lower(field.name), field.value.to_vec())).collect()
+        };
+        assert_eq!(of(&parsed), of(&head));
+    }
+}
