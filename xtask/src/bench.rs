@@ -38,7 +38,7 @@ fn build_options(args: &[String]) -> String {
         return "--release".to_owned();
     }
     let only = args.iter().skip_while(|arg| *arg != "--only").nth(1);
-    let features = only.map_or("crates", String::as_str);
+    let features = only.map_or("crates".to_owned(), |only| only.replace('-', "_"));
     format!("--profile crates --features {features}")
 }
 
@@ -52,8 +52,8 @@ mod tests {
             ("h1 --quick", "--release"),
             ("crates", "--profile crates --features crates"),
             (
-                "crates --quick --only lru,pool",
-                "--profile crates --features lru,pool",
+                "crates --quick --only lru,memory-cache",
+                "--profile crates --features lru,memory_cache",
             ),
         ] {
             let args: Vec<String> = args.split(' ').map(str::to_owned).collect();

@@ -100,13 +100,15 @@ fn chosen(only: &[String]) -> Result<Vec<(&'static str, Run)>> {
             "built without a crate: use `cargo xtask bench crates`, or a feature of its name",
         ));
     }
+    // As a feature or as a crate is spelt.
+    let is = |known: &str, name: &str| known.replace('-', "_") == name.replace('-', "_");
     for name in only {
-        if !all.iter().any(|(known, _)| known == name) {
+        if !all.iter().any(|(known, _)| is(known, name)) {
             let known: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
             return Err(format!("no crate is called {name}; compiled in: {known:?}"));
         }
     }
-    let is_chosen = |name: &str| only.is_empty() || only.iter().any(|chosen| chosen == name);
+    let is_chosen = |name: &str| only.is_empty() || only.iter().any(|chosen| is(name, chosen));
     Ok(all
         .into_iter()
         .filter(|(name, _)| is_chosen(name))
