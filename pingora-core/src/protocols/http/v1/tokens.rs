@@ -139,7 +139,8 @@ fn target_end(input: &[u8], at: usize) -> Step<usize> {
         return Ok(None);
     };
     let target = &input[at..end];
-    if input[end] != b' ' || target.is_empty() || std::str::from_utf8(target).is_err() {
+    let is_text = target.is_ascii() || std::str::from_utf8(target).is_ok();
+    if input[end] != b' ' || target.is_empty() || !is_text {
         return Err(Malformed::RequestLine);
     }
     Ok(Some(end))
