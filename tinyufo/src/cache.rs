@@ -98,17 +98,18 @@ impl<K: Hash, T: Clone + Send + Sync + 'static> TinyUfo<K, T> {
         Some(data)
     }
 
-    /// Puts a value in, or replaces the one of `key`. Returns the entries that had to leave for it, the
-    /// new one among them if it is not worth the room; a value that is replaced is not returned.
+    /// Puts a value in, or replaces the one of `key`. Returns the entries that had to leave for it; a
+    /// value that is replaced is not among them.
     ///
     /// Weights count as at least 1. An entry heavier than the whole cache is returned at once, and the
-    /// key has no value then.
+    /// key has no value then; any other is taken in, and may have to leave soon if it is not used.
     pub fn put(&self, key: K, data: T, weight: u16) -> Vec<KV<T>> {
         self.insert(&key, data, weight)
     }
 
-    /// Puts a value in as [`put`](Self::put) does, however rarely `key` is used: the new entry is never
-    /// among those returned unless it is heavier than the whole cache.
+    /// Puts a value in as [`put`](Self::put) does. Returns the entries that had to leave for it.
+    ///
+    /// It says that the new entry must be taken in however rarely `key` is used, which `put` does too.
     pub fn force_put(&self, key: K, data: T, weight: u16) -> Vec<KV<T>> {
         self.insert(&key, data, weight)
     }

@@ -16,7 +16,8 @@
 //!   that takes a recent use from each it passes finds who has none left. S3-FIFO ("FIFO queues are all
 //!   you need for cache eviction", Yang et al., 2023).
 //!
-//! The first is better where popularity lasts, the second where it passes. `duel.rs` finds out.
+//! The first is better where popularity lasts, the second where it passes. `duel.rs` finds out; what else
+//! was tried is in docs/design/0004-what-the-cache-keeps.md.
 //! The main queue is the slab itself, its order that of the slots.
 
 use std::collections::VecDeque;
