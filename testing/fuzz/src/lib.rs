@@ -13,6 +13,7 @@
 //! client_hello.rs     client_hello: a cut message is never read as another one
 //! proxy_protocol.rs   proxy_protocol: cut headers are not read as others, what is read is written
 //! range.rs            range: parts of a response exist and are no more than the whole
+//! tinyufo_ops.rs      tinyufo_ops: the in-memory cache against a map
 //! exchange_events.rs  exchange_events: the state of an exchange against its history
 //! split.rs            how inputs are cut
 //! reference/          a parser written from the RFCs, byte by byte, and slow
@@ -37,6 +38,7 @@ mod proxy_protocol;
 mod range;
 pub mod reference;
 mod split;
+mod tinyufo_ops;
 
 pub use self::chunked::chunked;
 pub use self::client_hello::client_hello;
@@ -51,6 +53,7 @@ pub use self::lru_ops::{LruOps, lru_ops};
 pub use self::pool_ops::{PoolOps, pool_ops};
 pub use self::proxy_protocol::proxy_protocol;
 pub use self::range::range;
+pub use self::tinyufo_ops::{TinyUfoOps, tinyufo_ops};
 
 #[cfg(test)]
 mod tests;

@@ -144,3 +144,8 @@ fn the_reference_reads_what_is_there() {
     let old = response(b"HTTP/1.0 200 OK\r\n\r\nbody", "GET").unwrap();
     assert_eq!((old.length, old.keep_alive), (Length::UntilClose, false));
 }
+
+#[test]
+fn tinyufo_ops_holds() {
+    replay("tinyufo_ops", structured(tinyufo_ops));
+}
