@@ -17,7 +17,7 @@
 //!   you need for cache eviction", Yang et al., 2023).
 //!
 //! The first is better where popularity lasts, the second where it passes. `duel.rs` finds out; what else
-//! was tried is in docs/design/0004-what-the-cache-keeps.md.
+//! was tried is in docs/design/0005-what-the-cache-keeps.md.
 //! The main queue is the slab itself, its order that of the slots.
 
 use std::collections::VecDeque;
