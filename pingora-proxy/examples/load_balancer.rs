@@ -8,9 +8,13 @@
 //! `--backend HOST:PORT` (repeatable) and `--listen ADDR` (repeatable) make it a real one,
 //! `-c conf.yaml` configures the server, `-t` checks all that, `--help` has the rest.
 //!
+//! Built with a TLS feature (`--features openssl`), `--cert` and `--key` make it serve HTTPS, with
+//! HTTP/2, and a backend may be `https://HOST:PORT`; its certificate must be valid for `HOST`.
+//!
 //! Stop a backend while requests are coming in: none of them fails. Health checks take up to a
 //! second to notice; until then, requests that meet the dead backend are tried at another one.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
@@ -19,13 +23,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use clap::Parser;
+use pingora_core::listeners::tls::TlsSettings;
 use pingora_core::prelude::*;
 use pingora_core::protocols::l4::socket;
 use pingora_core::server::ShutdownWatch;
 use pingora_core::services::background::BackgroundService;
-use pingora_load_balancing::Backend;
 use pingora_load_balancing::health_check::HealthObserve;
 use pingora_load_balancing::prelude::*;
+use pingora_load_balancing::{Backend, Backends, discovery};
 use pingora_proxy::prelude::*;
 use tokio::sync::watch;
 
@@ -38,9 +43,17 @@ const DEAD: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr
 #[derive(Parser)]
 #[command(name = "load_balancer", version)]
 struct Args {
-    /// A server to send requests to; may be repeated
+    /// A server to send requests to, with https:// before it for TLS; may be repeated
     #[arg(long = "backend", value_name = "HOST:PORT")]
     backends: Vec<String>,
+
+    /// A PEM file with a certificate chain, to serve HTTPS
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<String>,
+
+    /// A PEM file with the key of the certificate
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<String>,
 
     /// An address to listen on; may be repeated
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6188")]
@@ -55,6 +68,10 @@ struct Balancer {
     // Demo backends end when these are dropped, that is after the last request.
     _demo: Vec<demo::Upstream>,
 }
+
+/// The host name of a backend that speaks TLS, kept with it.
+#[derive(Clone)]
+struct TlsName(String);
 
 /// What is known about one request.
 #[derive(Default)]
@@ -75,7 +92,8 @@ impl ProxyHttp for Balancer {
         let Some(backend) = self.backends.select_with(b"", 256, untried) else {
             return Error::e_explain(HTTPStatus(503), "no healthy backend left to try");
         };
-        let mut peer = HttpPeer::new(backend, false, String::new());
+        let tls = backend.ext.get::<TlsName>().map(|name| name.0.clone());
+        let mut peer = HttpPeer::new(&backend, tls.is_some(), tls.unwrap_or_default());
         peer.options.connection_timeout = Some(Duration::from_secs(1));
         Ok(Box::new(peer))
     }
@@ -154,11 +172,15 @@ fn run(args: Args) -> Result<std::convert::Infallible, String> {
     let mut demo = Vec::new();
     if backends.is_empty() {
         demo = add_demo_backends(&mut server).map_err(|e| e.to_string())?;
-        backends.extend(demo.iter().map(|upstream| upstream.address));
-        backends.push(DEAD);
+        let addresses = demo.iter().map(|upstream| upstream.address).chain([DEAD]);
+        backends = addresses
+            .map(|address| Backend::new(&address.to_string()))
+            .collect::<Result<_>>()
+            .map_err(|e| e.to_string())?;
     }
 
-    let mut balancer = LoadBalancer::try_from_iter(backends).map_err(|e| e.to_string())?;
+    let discovery = discovery::Static::new(backends);
+    let mut balancer = LoadBalancer::from_backends(Backends::new(discovery));
     let mut check = TcpHealthCheck::new();
     check.health_changed_callback = Some(Box::new(Report));
     balancer.set_health_check(check);
@@ -172,7 +194,15 @@ fn run(args: Args) -> Result<std::convert::Infallible, String> {
     };
     let mut proxy = http_proxy_service(&server.configuration, balancer);
     for address in &args.listen {
-        proxy.add_tcp(address);
+        match (&args.cert, &args.key) {
+            (Some(cert), Some(key)) => {
+                let mut settings =
+                    TlsSettings::intermediate(cert, key).map_err(|e| e.to_string())?;
+                settings.enable_h2();
+                proxy.add_tls_with_settings(address, None, settings);
+            }
+            _ => proxy.add_tcp(address),
+        }
     }
     server.add_service(background_service("hint", Hint(proxy.address_watch())));
     server.add_service(checks);
@@ -180,17 +210,25 @@ fn run(args: Args) -> Result<std::convert::Infallible, String> {
     server.run_forever()
 }
 
-/// Returns the addresses of the backends on the command line; a name may have several.
-fn resolve(backends: &[String]) -> Result<Vec<SocketAddr>, String> {
-    let mut addresses = Vec::new();
-    for backend in backends {
-        let found = backend.to_socket_addrs().map_err(|e| match e.kind() {
-            io::ErrorKind::InvalidInput => format!("--backend {backend:?}: expected HOST:PORT"),
-            _ => format!("--backend {backend:?}: {e}"),
+/// Returns the backends on the command line; a name may have several addresses.
+fn resolve(backends: &[String]) -> Result<BTreeSet<Backend>, String> {
+    let mut all = BTreeSet::new();
+    for text in backends {
+        let place = text.strip_prefix("https://").unwrap_or(text);
+        let found = place.to_socket_addrs().map_err(|e| match e.kind() {
+            io::ErrorKind::InvalidInput => format!("--backend {text:?}: expected HOST:PORT"),
+            _ => format!("--backend {text:?}: {e}"),
         })?;
-        addresses.extend(found);
+        for address in found {
+            let mut backend = Backend::new(&address.to_string()).map_err(|e| e.to_string())?;
+            if place.len() < text.len() {
+                let name = place.rsplit_once(':').map_or(place, |(name, _)| name);
+                backend.ext.insert(TlsName(name.to_owned()));
+            }
+            all.insert(backend);
+        }
     }
-    Ok(addresses)
+    Ok(all)
 }
 
 /// Adds three backends to the server; returns where they are.

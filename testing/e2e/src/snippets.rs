@@ -37,3 +37,6 @@ struct RateLimiting;
 struct StartStop;
 #[doc = include_str!("../../../docs/user_guide/tcp.md")]
 struct Tcp;
+#[cfg(feature = "any_tls")]
+#[doc = include_str!("../../../docs/user_guide/tls.md")]
+struct Tls;
