@@ -72,8 +72,8 @@ pub fn default_h2_options() -> H2Options {
 
 /// Answers the preface of a client; `None`: with [`default_h2_options`].
 ///
-/// Options that leave the number of streams or the size of header lists without a limit get the
-/// default one.
+/// Options that leave the number of streams, the size of header lists or the window of the connection
+/// open get the default one.
 ///
 /// # Errors
 /// `HandshakeError` when the client does not speak HTTP/2 or takes more than 60 s.
@@ -92,7 +92,8 @@ pub async fn handshake(
     }
 }
 
-/// Sets the limits without which a client decides how much memory it gets.
+/// Sets the limits without which a client decides how much memory it gets, and the window without
+/// which one stream that is not read stops all others.
 pub(super) fn protected(mut options: Builder) -> Builder {
     // There is no getter; the unit test tells if this stops working.
     let set = format!("{options:?}");
@@ -101,6 +102,9 @@ pub(super) fn protected(mut options: Builder) -> Builder {
     }
     if !set.contains("max_concurrent_streams") {
         options.max_concurrent_streams(MAX_STREAMS);
+    }
+    if set.contains("initial_target_connection_window_size: None") {
+        options.initial_connection_window_size(CONNECTION_WINDOW);
     }
     options
 }

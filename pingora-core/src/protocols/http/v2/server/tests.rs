@@ -222,6 +222,8 @@ async fn options_are_protected() {
     let shown = format!("{:?}", accept::protected(H2Options::new()));
     assert!(shown.contains("max_header_list_size: 65536"), "{shown}");
     assert!(shown.contains("max_concurrent_streams: 100"), "{shown}");
+    let window = "initial_target_connection_window_size: Some(6553600)";
+    assert!(shown.contains(window), "{shown}");
 }
 
 #[tokio::test]
