@@ -25,6 +25,8 @@ pub(crate) mod failure;
 mod phase;
 pub(crate) mod report;
 mod run;
+#[cfg(feature = "sentry")]
+mod sentry;
 mod signals;
 mod tasks;
 #[cfg(unix)]
@@ -73,6 +75,8 @@ pub struct Server {
     graph: Arc<Graph>,
     phases: broadcast::Sender<ExecutionPhase>,
     inheritance: bootstrap::Inheritance,
+    #[cfg(feature = "sentry")]
+    sentry: Option<::sentry::ClientOptions>,
     // Why the server will not run: kept until `run`, as `bootstrap` cannot return it.
     startup_error: Option<BError>,
 }
@@ -143,6 +147,14 @@ impl Server {
             .collect()
     }
 
+    /// Sets where panics, and errors that end the server, are reported to while it runs.
+    ///
+    /// Release builds only: others do not report.
+    #[cfg(feature = "sentry")]
+    pub fn set_sentry_config(&mut self, sentry_config: ::sentry::ClientOptions) {
+        self.sentry = Some(sentry_config);
+    }
+
     /// Prepares to run: with `--upgrade`, takes over the listening sockets of the running server,
     /// which blocks until that sends them.
     ///
@@ -179,6 +191,8 @@ impl Server {
             graph: Arc::default(),
             phases: broadcast::Sender::new(PHASE_BACKLOG),
             inheritance,
+            #[cfg(feature = "sentry")]
+            sentry: None,
             startup_error: None,
         }
     }

@@ -136,6 +136,23 @@ impl Server {
             self.graph.describe(&order)
         );
 
+        // Not before: a daemon would be left without its thread.
+        #[cfg(feature = "sentry")]
+        let _reporting = super::sentry::start(self.sentry.as_ref());
+        let ended = self.serve_here(order, run_args, escalation, notice);
+        #[cfg(feature = "sentry")]
+        super::sentry::report(&ended);
+        ended
+    }
+
+    /// Serves on this thread, or on another one when this belongs to a runtime.
+    fn serve_here(
+        self,
+        order: Vec<usize>,
+        run_args: RunArgs,
+        escalation: Escalation,
+        notice: Option<Notice>,
+    ) -> Result<()> {
         let signal = run_args.shutdown_signal;
         if tokio::runtime::Handle::try_current().is_err() {
             return self.serve(order, &mut || Some(signal.recv()), escalation, notice);
