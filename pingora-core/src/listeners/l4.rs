@@ -67,6 +67,27 @@ impl BoundSocket {
         Ok(stream)
     }
 
+    /// Takes a connection out of the backlog; `None` when it is empty.
+    ///
+    /// Asks the system and not the runtime, which may not have noticed a connection yet.
+    pub(super) fn accept_waiting(&self) -> io::Result<Option<Stream>> {
+        let listener = sys::borrow(self.listener.as_raw_fd())?;
+        let (socket, peer) = match listener.accept() {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            accepted => accepted?,
+        };
+        socket.set_nonblocking(true)?;
+        let Some(peer) = peer.as_socket() else {
+            let stream = tokio::net::UnixStream::from_std(socket.into())?;
+            return Ok(Some(Stream::from(stream)));
+        };
+        if !sys::ACCEPTED_INHERIT {
+            apply_connection_options(socket.as_raw_fd(), &self.options)?;
+        }
+        let stream = tokio::net::TcpStream::from_std(socket.into())?;
+        Ok(Some(Stream::accepted(stream, peer)))
+    }
+
     /// Keeps new connections from the backlog, as the socket is about to be closed: the system
     /// would reset them although their clients were told that they are connected. Those that are
     /// in it can still be accepted. Does nothing to a socket another process listens on as well.

@@ -62,13 +62,25 @@ impl TransportStack {
     /// was read from it, and no filter asked. Cancel-safe.
     pub(crate) async fn accept(&self, home: &Handle) -> io::Result<Box<L4Stream>> {
         let mut accepting = pin!(self.socket.accept());
-        let mut stream = poll_fn(|cx| {
+        let stream = poll_fn(|cx| {
             let _registers_with = home.enter();
             accepting.as_mut().poll(cx)
         })
         .await?;
+        Ok(self.layered(stream))
+    }
+
+    /// Takes a connection out of the backlog, as [`accept`](Self::accept) does; `None` when it is
+    /// empty.
+    pub(crate) fn accept_waiting(&self, home: &Handle) -> io::Result<Option<Box<L4Stream>>> {
+        let _registers_with = home.enter();
+        let waiting = self.socket.accept_waiting()?;
+        Ok(waiting.map(|stream| self.layered(stream)))
+    }
+
+    fn layered(&self, mut stream: L4Stream) -> Box<L4Stream> {
         stream.set_buffers(&self.buffers);
-        Ok(Box::new(stream))
+        Box::new(stream)
     }
 
     /// Keeps new connections from the backlog, where the system can; see [`BoundSocket`].

@@ -12,11 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::FutureExt;
 use pingora_error::Result;
 use pingora_runtime::{RuntimeOpts, current_handle};
 use tokio::sync::{oneshot, watch};
-use tokio::task::unconstrained;
 
 use crate::apps::ServerApp;
 use crate::listeners::tls::TlsSettings;
@@ -36,9 +34,6 @@ pub type RuntimeOptsOverride = Arc<dyn Fn(&RuntimeOpts) -> Option<RuntimeOpts> +
 /// enough not to spin, short enough to serve again soon after some were freed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
-
-/// How long the runtime gets at shutdown to notice connections that have just come.
-const LAST_LOOK: Duration = Duration::from_millis(1);
 
 /// How many connections a socket may still bring at shutdown; far more than a backlog holds.
 const MAX_LAST_CONNECTIONS: usize = 1 << 16;
@@ -316,7 +311,7 @@ async fn accept_loop<A: ServerApp + Send + Sync + 'static>(
     // Unbounded: serving is what a service does until shutdown.
     loop {
         if *shutdown.borrow() {
-            return accept_backlog(&stack, &shared, &shutdown).await;
+            return accept_backlog(&stack, &shared, &shutdown);
         }
         // Where this connection will be served; without work stealing, one of several runtimes.
         let home = current_handle();
@@ -350,29 +345,22 @@ async fn accept_loop<A: ServerApp + Send + Sync + 'static>(
 
 /// Accepts the connections that wait in the backlog: the system has told their clients that they
 /// are connected, and would reset them when the socket is closed. That happens right after this.
-async fn accept_backlog<A: ServerApp + Send + Sync + 'static>(
+fn accept_backlog<A: ServerApp + Send + Sync + 'static>(
     stack: &TransportStack,
     shared: &Arc<Shared<A>>,
     shutdown: &ShutdownWatch,
 ) {
     stack.stop_arrivals();
-    let mut looked_again = false;
     for _ in 0..MAX_LAST_CONNECTIONS {
         let home = current_handle();
-        // Cancel-safe: a connection stays in the backlog. Unconstrained, so that `None` says that it
-        // is empty and not that other tasks are due.
-        match unconstrained(stack.accept(&home)).now_or_never() {
-            Some(Ok(stream)) => {
+        match stack.accept_waiting(&home) {
+            Ok(Some(stream)) => {
                 home.spawn(serve(stream, shared.clone(), shutdown.clone()));
             }
-            Some(Err(e)) if sys::is_of_one_connection(&e) => {
+            Err(e) if sys::is_of_one_connection(&e) => {
                 log::debug!("connection lost early: {e}")
             }
-            None if !looked_again => {
-                looked_again = true;
-                tokio::time::sleep(LAST_LOOK).await;
-            }
-            None | Some(Err(_)) => return,
+            Ok(None) | Err(_) => return,
         }
     }
 }
