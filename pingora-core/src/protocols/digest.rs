@@ -74,7 +74,8 @@ pub struct SocketDigest {
 
 impl SocketDigest {
     /// Has the socket reset its connection when it is closed, instead of ending it.
-    pub(crate) fn reset_on_close(&self) -> std::io::Result<()> {
+    #[doc(hidden)]
+    pub fn reset_on_close(&self) -> std::io::Result<()> {
         crate::sys::reset_on_close(self.raw_fd)
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use log::debug;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::protocols::tls::SslDigest;
 use pingora_core::protocols::tls::client_hello::ClientHello;
@@ -170,9 +171,13 @@ impl TcpSession {
         }
     }
 
-    /// Closes the connection, with the end that one has that did not break off.
+    /// Closes the connection; with a reset when it broke off, which nobody takes for the end of
+    /// what was to come.
     pub(super) async fn close(&mut self, broken: bool) {
-        if !broken {
+        if broken {
+            let reset = self.digest.as_ref().map(|digest| digest.reset_on_close());
+            debug!("connection broken off, reset: {reset:?}");
+        } else {
             // Who is gone need not be told.
             let _ = self.stream.shutdown().await;
         }

@@ -186,6 +186,13 @@ impl Raw {
         check::bytes(self.reader.leftover(), b"");
     }
 
+    /// Panics unless the peer resets the connection without sending anything more.
+    pub async fn expect_reset(&mut self) {
+        let more = within("the peer's reset", self.reader.fill(&mut self.stream)).await;
+        assert!(more.is_err(), "expected a reset, received {more:?}");
+        check::bytes(self.reader.leftover(), b"");
+    }
+
     /// Ends the sending side only.
     pub async fn half_close(&mut self) {
         within("half-closing", self.stream.shutdown())

@@ -224,7 +224,7 @@ fn another_upstream_is_tried() {
 
         let mut proxy = Proxy::start(vec![dead], false).await;
         let mut client = raw::connect(proxy.addr()).await;
-        client.expect_end().await;
+        client.expect_reset().await;
         assert_eq!(proxy.logged().await, (0, 0, Some(ConnectRefused)));
     });
 }
@@ -238,14 +238,14 @@ fn silence_ends_a_connection() {
         let mut proxy = Proxy::with_options(vec![origin.addr()], false, idle).await;
         let mut client = raw::connect(proxy.addr()).await;
         let _server = origin.accept().await;
-        client.expect_end().await;
+        client.expect_reset().await;
         assert_eq!(proxy.logged().await, (0, 0, Some(ReadTimedout)));
 
         let peek = |options: &mut TcpProxyOptions| options.peek_timeout = short;
         let mut proxy = Proxy::with_options(vec![origin.addr()], true, peek).await;
         let mut client = raw::connect(proxy.addr()).await;
         client.send(&hello("a.example")[..10]).await;
-        client.expect_end().await;
+        client.expect_reset().await;
         assert_eq!(proxy.logged().await, (0, 0, Some(ReadTimedout)));
     });
 }
@@ -257,7 +257,7 @@ fn malformed_tls_goes_nowhere() {
         let mut proxy = Proxy::start(vec![origin.addr(); 2], true).await;
         let mut client = raw::connect(proxy.addr()).await;
         client.send([22, 3, 1, 0, 4, 1, 0xff, 0xff, 0xff]).await;
-        client.expect_end().await;
+        client.expect_reset().await;
         assert_eq!(proxy.logged().await.2, Some(ReadError));
     });
 }
@@ -272,6 +272,8 @@ fn a_broken_upstream_is_an_error() {
         client.send("x").await;
         server.expect("x").await;
         server.reset();
+        // The client is not told that this was the end.
+        client.expect_reset().await;
         assert_eq!(proxy.logged().await, (1, 0, Some(ConnectionClosed)));
     });
 }
