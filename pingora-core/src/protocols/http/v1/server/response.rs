@@ -206,7 +206,7 @@ impl HttpSession {
 
     /// Queues a piece of the response; an error shows in the next write.
     ///
-    /// The response breaks off when [`MAX_TASK_BYTES`] are queued and not sent.
+    /// The response breaks off when 16 MiB are queued and not sent.
     pub fn send_proxy_task(&mut self, task: HttpTask) {
         if self.state.tasks_lost {
             return;
