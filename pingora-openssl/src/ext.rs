@@ -3,7 +3,7 @@
 //! `pingora-boringssl` has the same functions in the same order; what one of the libraries cannot
 //! do is a function without effect there, and says so.
 
-use std::os::raw::{c_char, c_int, c_uint, c_void};
+use std::os::raw::{c_int, c_uint, c_void};
 use std::ptr;
 
 use foreign_types::ForeignTypeRef;
@@ -28,15 +28,15 @@ unsafe extern "C" {
     /// Adds a name the certificate of the other side may be valid for; 0 for a failure.
     pub fn X509_VERIFY_PARAM_add1_host(
         param: *mut X509_VERIFY_PARAM,
-        name: *const c_char,
+        name: *const libc::c_char,
         namelen: size_t,
-    ) -> c_int;
+    ) -> libc::c_int;
 
     /// Uses `cert` on the connection `ssl`; 0 for a failure.
-    pub fn SSL_use_certificate(ssl: *mut SSL, cert: *mut X509) -> c_int;
+    pub fn SSL_use_certificate(ssl: *mut SSL, cert: *mut X509) -> libc::c_int;
 
     /// Uses `key` on the connection `ssl`; 0 for a failure.
-    pub fn SSL_use_PrivateKey(ssl: *mut SSL, key: *mut EVP_PKEY) -> c_int;
+    pub fn SSL_use_PrivateKey(ssl: *mut SSL, key: *mut EVP_PKEY) -> libc::c_int;
 
     /// Has `cb` called when a certificate is needed: 1 goes on, 0 fails, negative suspends.
     pub fn SSL_set_cert_cb(

@@ -5,9 +5,9 @@
 /// `timing_ref`.
 macro_rules! stream_traits {
     ($stream:ident<$inner:ident> $(where $($bounds:tt)+)?) => {
-        impl<$inner> $crate::protocols::UniqueID for $stream<$inner>
+        impl<T> $crate::protocols::UniqueID for $stream<T>
         where
-            $inner: $crate::protocols::UniqueID $($($bounds)+)?
+            T: $crate::protocols::UniqueID
         {
             fn id(&self) -> $crate::protocols::UniqueIDType {
                 self.transport().id()

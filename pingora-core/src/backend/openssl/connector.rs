@@ -9,7 +9,7 @@ use super::cert::{load_certificates, load_pair, settings_error, store_of};
 use super::differences::verify_failure;
 use super::sessions::Sessions;
 use super::stream::SslStream;
-use super::{TlsRef, handshake_reason, reasons};
+use super::{handshake_reason, reasons};
 use crate::backend::handshake::{Identity, identity_of, server_name, within_limit};
 use crate::backend::keylog::KeyLog;
 use crate::backend::library::error::ErrorStack;
@@ -241,7 +241,7 @@ pub mod client {
         domain: &str,
         io: S,
         complete_hook: Option<
-            Arc<dyn Fn(&TlsRef) -> Option<Arc<dyn Any + Send + Sync>> + Send + Sync>,
+            Arc<dyn Fn(&SslRef) -> Option<Arc<dyn Any + Send + Sync>> + Send + Sync>,
         >,
     ) -> Result<SslStream<S>> {
         let ssl = conn_config

@@ -377,10 +377,7 @@ pub mod server {
     }
 
     #[async_trait]
-    impl<S> ResumableAccept for SslStream<S>
-    where
-        S: AsyncRead + AsyncWrite + Send + Unpin,
-    {
+    impl<S: AsyncRead + AsyncWrite + Send + Unpin> ResumableAccept for SslStream<S> {
         async fn start_accept(mut self: Pin<&mut Self>) -> Result<bool, SslError> {
             // SAFETY: the stream is borrowed for changing and not used during the call.
             ext::suspend_when_need_ssl_cert(unsafe { ext::ssl_mut(self.ssl()) });

@@ -12,7 +12,7 @@ use pingora_error::{Error, ErrorType, Result};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::cert::{get_organization, get_serial, sha256};
-use super::{TlsRef, reasons};
+use super::reasons;
 use crate::backend::handshake::timing;
 use crate::backend::library::ssl::{self, NameType, Ssl, SslRef};
 use crate::backend::library::tokio_ssl::SslStream as LibraryStream;
@@ -182,7 +182,7 @@ where
 }
 
 impl<T> TlsFacts for SslStream<T> {
-    fn get_ssl(&self) -> Option<&TlsRef> {
+    fn get_ssl(&self) -> Option<&SslRef> {
         Some(self.ssl.ssl())
     }
 
