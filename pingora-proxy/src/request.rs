@@ -5,15 +5,16 @@ use std::sync::Arc;
 use log::{debug, warn};
 use pingora_core::connectors::http::custom;
 use pingora_core::protocols::http::client::HttpSession;
+use pingora_core::protocols::http::custom::client::Session as _;
 use pingora_core::protocols::{ALPN, UniqueID};
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_error::{
     BError, Error,
-    ErrorType::{H2Downgrade, HTTPStatus, InternalError},
+    ErrorType::{H2Downgrade, HTTPStatus},
     Result,
 };
 
-use crate::exchange::{Exchange, H1Leg, H2Leg};
+use crate::exchange::{CustomLeg, Exchange, H1Leg, H2Leg};
 use crate::{HttpProxy, ProxyHttp, ProxyWarnLogContext, Session, SubrequestSpawner};
 
 /// How the phases of a request ended.
@@ -133,7 +134,11 @@ where
             .exchange(&mut upstream, reused, &peer, session, ctx)
             .await;
         match result {
-            Ok(()) => {
+            Ok(false) => {
+                upstream.shutdown().await;
+                Ok(())
+            }
+            Ok(true) => {
                 self.connector
                     .release_http_session(upstream, &*peer, peer.idle_timeout())
                     .await;
@@ -149,6 +154,8 @@ where
         }
     }
 
+    /// Passes the request to the upstream and the response back; returns whether the upstream may
+    /// be left to the connector.
     async fn exchange(
         &self,
         upstream: &mut HttpSession<C::Session>,
@@ -156,14 +163,12 @@ where
         peer: &HttpPeer,
         session: &mut Session,
         ctx: &mut SV::CTX,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         debug!("connected to {peer}, reused: {reused}");
         let fd = match upstream {
             HttpSession::H1(upstream) => upstream.id(),
             HttpSession::H2(upstream) => upstream.fd(),
-            HttpSession::Custom(_) => {
-                return Error::e_explain(InternalError, "no leg for this upstream protocol");
-            }
+            HttpSession::Custom(upstream) => upstream.fd(),
         };
         self.inner
             .connected_to_upstream(session, reused, peer, fd, upstream.digest(), ctx)
@@ -172,14 +177,23 @@ where
             HttpSession::H1(upstream) => {
                 Exchange::new(&self.inner, session, ctx, H1Leg::new(upstream))
                     .run(peer)
-                    .await
+                    .await?;
             }
             HttpSession::H2(upstream) => {
                 let leg = H2Leg::new(upstream);
                 // Boxed: the futures of the legs are not to lie side by side in every request.
-                Box::pin(Exchange::new(&self.inner, session, ctx, leg).run(peer)).await
+                Box::pin(Exchange::new(&self.inner, session, ctx, leg).run(peer)).await?;
             }
-            HttpSession::Custom(_) => Ok(()),
+            HttpSession::Custom(upstream) => {
+                let leg = CustomLeg::new(upstream, peer);
+                return Box::pin(async move {
+                    let mut exchange = Exchange::new(&self.inner, session, ctx, leg);
+                    exchange.run(peer).await?;
+                    Ok(exchange.into_leg().close().await)
+                })
+                .await;
+            }
         }
+        Ok(true)
     }
 }

@@ -90,6 +90,11 @@ where
         }
     }
 
+    /// Returns the upstream side, for what is left to do when the exchange is over.
+    pub(crate) fn into_leg(self) -> L {
+        self.leg
+    }
+
     /// Sends the request to `peer` and passes on the response; ends when it was sent.
     ///
     /// On an error, [`Session::response_written`] tells whether the client saw a response begin.

@@ -7,9 +7,10 @@
 //!            queue_task, flush       response filters           Leg::poll_task
 //! ```
 //!
-//! `leg.rs` is what an upstream protocol does differently, `h1.rs` and `h2.rs` are those there are; `duplex.rs`
+//! `leg.rs` is what an upstream protocol does differently, `h1.rs`, `h2.rs` and `custom.rs` are those there are; `duplex.rs`
 //! waits and dispatches; `state.rs` remembers how far both sides are; `filter.rs` calls the hooks.
 
+mod custom;
 mod duplex;
 mod filter;
 #[cfg(fuzzing)]
@@ -22,6 +23,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::custom::CustomLeg;
 pub(crate) use self::duplex::Exchange;
 #[cfg(feature = "upstream_modules")]
 pub(crate) use self::filter::append;
