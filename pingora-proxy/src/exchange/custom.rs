@@ -410,4 +410,4 @@ async fn read_piece<S: Session>(session: &mut S, tunnel: bool) -> Result<HttpTas
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -13,11 +13,7 @@ use bytes::Bytes;
 use log::debug;
 use pingora_core::protocols::http::{HttpTask, ServerSession};
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_error::{
-    BError, Error,
-    ErrorType::{InternalError, WriteTimedout},
-    Result,
-};
+use pingora_error::{BError, ErrorType::WriteTimedout, Result};
 use pingora_timeout::fast_timeout::Deadline;
 
 use super::leg::Leg;
@@ -30,7 +26,7 @@ const ANSWER_AFTER_REFUSAL: Duration = Duration::from_secs(10);
 /// Pieces of a request passed on in a row before the response gets its turn.
 ///
 /// A client that always has more for a server that always takes it must not hide the answer.
-const MAX_REQUEST_RUN: u8 = 16;
+pub(super) const MAX_REQUEST_RUN: u8 = 16;
 
 /// One request on its way to one upstream.
 pub(crate) struct Exchange<'a, SV: ProxyHttp, L> {
@@ -40,18 +36,20 @@ pub(crate) struct Exchange<'a, SV: ProxyHttp, L> {
     pub(super) leg: L,
     pub(super) progress: Progress,
     /// Body bytes an earlier try has read already.
-    replay: Option<Bytes>,
+    pub(super) replay: Option<Bytes>,
     /// Pieces of the request since the response was asked for last.
-    request_run: u8,
+    pub(super) request_run: u8,
     /// Why the upstream takes no more of the request, and until when the next piece of its answer
     /// may come.
-    refused: Option<Box<(BError, Deadline)>>,
+    pub(super) refused: Option<Box<(BError, Deadline)>>,
     /// A filter asked for a pause before the next piece of the response.
     pub(super) pause: Option<Box<Deadline>>,
+    /// What a custom client is to be sent; the other sessions have queues of their own.
+    pub(super) tasks: Vec<HttpTask>,
 }
 
 /// What happened; the work is done after the wait.
-enum Event {
+pub(super) enum Event {
     /// A piece of the request body, or its end.
     Request(Result<Option<Bytes>>),
     /// The upstream takes no more of the request.
@@ -87,6 +85,7 @@ where
             request_run: 0,
             refused: None,
             pause: None,
+            tasks: Vec::new(),
         }
     }
 
@@ -99,10 +98,6 @@ where
     ///
     /// On an error, [`Session::response_written`] tells whether the client saw a response begin.
     pub(crate) async fn run(&mut self, peer: &HttpPeer) -> Result<()> {
-        if self.session.is_custom() {
-            return Error::e_explain(InternalError, "only HTTP clients can be proxied")
-                .map_err(Error::into_in);
-        }
         let result = match self.send_head(peer).await {
             Ok(()) => self.pump().await,
             Err(e) => Err(e),
@@ -134,7 +129,12 @@ where
 
     async fn pump(&mut self) -> Result<()> {
         loop {
-            match poll_fn(|cx| self.poll_event(cx)).await {
+            let event = if self.session.is_custom() {
+                Box::pin(self.custom_event()).await
+            } else {
+                poll_fn(|cx| self.poll_event(cx)).await
+            };
+            match event {
                 Event::Request(piece) => self.on_request(piece?).await?,
                 Event::SendFailed(e) => self.on_send_failed(e)?,
                 Event::Response(task) => {

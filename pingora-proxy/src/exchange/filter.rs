@@ -90,6 +90,10 @@ where
         }
         self.session.respect_shutdown();
         self.queue(HttpTask::Header(head, false))?;
+        if upgraded {
+            // A custom client has its tunnel when it was told so.
+            Box::pin(self.send_tasks()).await?;
+        }
         if upgraded && self.is_tunnel() {
             self.progress.upgraded();
             self.leg.upgrade();
@@ -250,6 +254,10 @@ where
     }
 
     fn queue(&mut self, task: HttpTask) -> Result<()> {
+        if self.session.is_custom() {
+            self.tasks.push(task);
+            return Ok(());
+        }
         self.downstream().queue_task(task).map(|_| ())
     }
 

@@ -8,9 +8,10 @@
 //! ```
 //!
 //! `leg.rs` is what an upstream protocol does differently, `h1.rs`, `h2.rs` and `custom.rs` are those there are; `duplex.rs`
-//! waits and dispatches; `state.rs` remembers how far both sides are; `filter.rs` calls the hooks.
+//! waits and dispatches, `custom_client.rs` does for clients of a custom protocol; `state.rs` remembers how far both sides are; `filter.rs` calls the hooks.
 
 mod custom;
+mod custom_client;
 mod duplex;
 mod filter;
 #[cfg(fuzzing)]

@@ -29,7 +29,7 @@ type Messages = Box<dyn Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'st
 
 /// What the server says.
 #[derive(Clone)]
-enum Say {
+pub(in crate::exchange) enum Say {
     Head(u16),
     Body(&'static str),
     Trailer(&'static str),
@@ -37,24 +37,26 @@ enum Say {
     Await,
     /// Breaks off.
     Break,
+    /// Says nothing more.
+    Hang,
 }
 
 /// What the server has seen.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Seen {
+pub(in crate::exchange) struct Seen {
     head: String,
     ended_with_head: bool,
-    body: String,
+    pub(in crate::exchange) body: String,
     finished: bool,
     upgraded: bool,
     cleaned: bool,
     released: bool,
     abandoned: bool,
-    shut: bool,
+    pub(in crate::exchange) shut: bool,
 }
 
 #[derive(Default)]
-struct World {
+pub(in crate::exchange) struct World {
     seen: Mutex<Seen>,
     ended: Notify,
     /// The server takes no request.
@@ -65,12 +67,16 @@ struct World {
 }
 
 impl World {
+    pub(in crate::exchange) fn seen(&self) -> Seen {
+        self.seen.lock().unwrap().clone()
+    }
+
     fn note(&self, note: impl FnOnce(&mut Seen)) {
         note(&mut self.seen.lock().unwrap());
     }
 }
 
-struct Server {
+pub(in crate::exchange) struct Server {
     world: Arc<World>,
     says: VecDeque<Say>,
     head: Option<ResponseHeader>,
@@ -85,6 +91,7 @@ impl Server {
             tokio::task::yield_now().await;
             match next {
                 Some(Say::Await) => self.world.ended.notified().await,
+                Some(Say::Hang) => std::future::pending().await,
                 Some(Say::Break) => return Error::e_explain(ErrorType::ReadError, "broken off"),
                 next => return Ok(next),
             }
@@ -254,9 +261,16 @@ impl BodyWrite for Writer {
     }
 }
 
-struct Servers {
+pub(in crate::exchange) struct Servers {
     world: Arc<World>,
     says: Vec<Say>,
+}
+
+impl Servers {
+    pub(in crate::exchange) fn new(world: &Arc<World>, says: Vec<Say>) -> Self {
+        let world = Arc::clone(world);
+        Servers { world, says }
+    }
 }
 
 #[async_trait]
@@ -290,7 +304,7 @@ impl Connector for Servers {
     }
 }
 
-struct ToCustom;
+pub(in crate::exchange) struct ToCustom;
 
 #[async_trait]
 impl ProxyHttp for ToCustom {
@@ -308,10 +322,7 @@ impl ProxyHttp for ToCustom {
 /// Returns what the client and the server have seen.
 async fn exchange(request: &str, says: &[Say], world: World) -> (String, Seen) {
     let world = Arc::new(world);
-    let servers = Servers {
-        world: Arc::clone(&world),
-        says: says.to_vec(),
-    };
+    let servers = Servers::new(&world, says.to_vec());
     let connector = HttpConnector::new_custom(None, servers);
     let conf = ServerConf::default();
     let proxy = Arc::new(HttpProxy::with_connector(ToCustom, &conf, connector, None));
@@ -328,8 +339,7 @@ async fn exchange(request: &str, says: &[Say], world: World) -> (String, Seen) {
     let both = async { tokio::join!(serve, hear) };
     let limit = Duration::from_secs(10);
     let ((), answer) = tokio::time::timeout(limit, both).await.unwrap();
-    let seen = world.seen.lock().unwrap().clone();
-    (answer, seen)
+    (answer, world.seen())
 }
 
 const GET: &str = "GET /a HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: TE\r\n\r\n";
