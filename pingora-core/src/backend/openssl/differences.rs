@@ -1,34 +1,62 @@
 //! The few things OpenSSL and BoringSSL do not have under the same name: those of OpenSSL.
 //! `differences_boringssl` has the same items.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::backend::library::asn1::Asn1StringRef;
 use crate::backend::library::error::ErrorStack;
+use crate::backend::library::ex_data::Index;
 use crate::backend::library::ext;
 use crate::backend::library::ssl::{
-    ClientHelloResponse, SslAcceptor, SslAcceptorBuilder, SslAlert, SslContextBuilder, SslMethod,
-    SslRef, SslSession,
+    ClientHelloResponse, Ssl, SslAcceptor, SslAcceptorBuilder, SslAlert, SslContextBuilder,
+    SslMethod, SslRef, SslSession,
 };
 use crate::backend::library::x509::X509VerifyResult;
 
 /// The number of the extension with the server name (RFC 6066, section 3).
 const SERVER_NAME: u16 = 0;
 
-/// Has `look` called with each ClientHello before anything else is done with it: the connection
-/// and the server name the client asks for.
-pub(super) fn on_client_hello<F>(builder: &mut SslContextBuilder, look: F)
+/// The server name extension of a connection's first ClientHello, as it was sent.
+struct FirstAsked(Option<Vec<u8>>);
+
+/// Has `look` called with the first ClientHello before anything else is done with it: the
+/// connection and the server name the client asks for.
+///
+/// There may be a second one, after a HelloRetryRequest. It must ask for the same name (RFC 8446,
+/// section 4.1.2), or the handshake fails: everything was decided by the first.
+pub(super) fn on_client_hello<F>(builder: &mut SslContextBuilder, look: F) -> Result<(), ErrorStack>
 where
     F: Fn(&mut SslRef, Option<&str>) -> Result<(), ErrorStack> + Send + Sync + 'static,
 {
+    let first_asked = first_asked_index()?;
     builder.set_client_hello_callback(move |ssl, alert| {
-        let name = ext::ssl_client_hello_extension(ssl, SERVER_NAME)
-            .and_then(server_name)
-            .map(str::to_owned);
-        look(ssl, name.as_deref())
-            .inspect_err(|_| *alert = SslAlert::INTERNAL_ERROR)
-            .map(|()| ClientHelloResponse::SUCCESS)
+        let asked = ext::ssl_client_hello_extension(ssl, SERVER_NAME).map(<[u8]>::to_vec);
+        if let Some(FirstAsked(first)) = ssl.ex_data(first_asked) {
+            if *first == asked {
+                return Ok(ClientHelloResponse::SUCCESS);
+            }
+            *alert = SslAlert::ILLEGAL_PARAMETER;
+            return Err(ErrorStack::get());
+        }
+        look(ssl, asked.as_deref().and_then(server_name))
+            .inspect_err(|_| *alert = SslAlert::INTERNAL_ERROR)?;
+        ssl.set_ex_data(first_asked, FirstAsked(asked));
+        Ok(ClientHelloResponse::SUCCESS)
     });
+    Ok(())
+}
+
+/// Returns where the first server name of a connection is kept with it.
+fn first_asked_index() -> Result<Index<Ssl, FirstAsked>, ErrorStack> {
+    static INDEX: OnceLock<Index<Ssl, FirstAsked>> = OnceLock::new();
+    match INDEX.get() {
+        Some(index) => Ok(*index),
+        None => {
+            let index = Ssl::new_ex_index()?;
+            Ok(*INDEX.get_or_init(|| index))
+        }
+    }
 }
 
 /// Returns the text of a field of a certificate.

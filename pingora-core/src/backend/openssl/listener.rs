@@ -30,7 +30,11 @@ use crate::server::configuration::ServerConf;
 
 /// The TLS settings of a listener.
 ///
-/// They deref to the library's builder, for everything that has no method here.
+/// They deref to the library's builder, for everything that has no method here. A callback for the
+/// ClientHello that is set on it is replaced when the listener starts: the settings have their own,
+/// which binds sessions to server names. Look at the ClientHello with
+/// [`set_client_hello_hook`](Self::set_client_hello_hook), or make the settings
+/// [from a builder](#impl-From<SslAcceptorBuilder>-for-TlsSettings) that has the callback.
 ///
 /// ```no_run
 /// use pingora_core::listeners::Listeners;
@@ -47,6 +51,13 @@ pub struct TlsSettings {
     callbacks: Option<TlsAcceptCallbacks>,
     offload: Option<(usize, usize)>,
     hello_hook: Option<ClientHelloHook>,
+    by_name: Option<ByName>,
+}
+
+/// What depends on the server name a client asks for.
+#[derive(Default)]
+struct ByName {
+    certificates: Option<CertificateSet>,
 }
 
 impl TlsSettings {
@@ -87,11 +98,11 @@ impl TlsSettings {
     /// # Errors
     /// `TLSConfigError` when the library has no memory.
     pub fn with_certificates(certificates: CertificateSet) -> Result<Self> {
-        let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls())
-            .map_err(|e| settings_error("cannot make TLS settings", &e))?;
-        bind_sessions(&mut builder, Some(certificates))
-            .map_err(|e| settings_error("cannot make TLS settings", &e))?;
-        Ok(builder.into())
+        let mut settings = Self::without_certificate(SslAcceptor::mozilla_intermediate_v5)?;
+        settings.by_name = Some(ByName {
+            certificates: Some(certificates),
+        });
+        Ok(settings)
     }
 
     /// Has `hook` look at each ClientHello, before anything else is done with it.
@@ -169,7 +180,15 @@ impl TlsSettings {
     }
 
     /// Returns what accepts connections.
-    pub(crate) fn try_build(self) -> Result<Acceptor> {
+    ///
+    /// # Errors
+    /// `TLSConfigError` when the library has no memory.
+    pub(crate) fn try_build(mut self) -> Result<Acceptor> {
+        // Last, so that nothing set on the builder undoes it.
+        if let Some(by_name) = self.by_name {
+            bind_sessions(&mut self.builder, by_name)
+                .map_err(|e| settings_error("cannot make TLS settings", &e))?;
+        }
         Ok(Acceptor {
             shared: Arc::new(Shared {
                 acceptor: self.builder.build(),
@@ -182,11 +201,11 @@ impl TlsSettings {
     fn without_certificate(
         profile: fn(SslMethod) -> Result<SslAcceptorBuilder, ErrorStack>,
     ) -> Result<Self> {
-        let mut builder = profile(SslMethod::tls())
+        let builder = profile(SslMethod::tls())
             .map_err(|e| settings_error("cannot make TLS settings", &e))?;
-        bind_sessions(&mut builder, None)
-            .map_err(|e| settings_error("cannot make TLS settings", &e))?;
-        Ok(builder.into())
+        let mut settings = Self::from(builder);
+        settings.by_name = Some(ByName::default());
+        Ok(settings)
     }
 
     fn use_files(&mut self, cert_path: &str, key_path: &str) -> Result<()> {
@@ -207,12 +226,16 @@ impl TlsSettings {
 impl From<SslAcceptorBuilder> for TlsSettings {
     /// Returns settings that are what the builder says, and nothing else: no callbacks, and
     /// sessions that may be resumed under any server name unless the builder prevents it.
+    ///
+    /// Nor is a client kept from asking for another name after a HelloRetryRequest: a callback of
+    /// the builder that decides by name must compare the names of both ClientHellos.
     fn from(settings: SslAcceptorBuilder) -> Self {
         TlsSettings {
             builder: settings,
             callbacks: None,
             offload: None,
             hello_hook: None,
+            by_name: None,
         }
     }
 }
@@ -253,20 +276,16 @@ fn protocols(mut list: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// handshake is a full one.
 ///
 /// The certificate for the name is chosen at the same time, if there are several.
-fn bind_sessions(
-    builder: &mut SslAcceptorBuilder,
-    certificates: Option<CertificateSet>,
-) -> Result<(), ErrorStack> {
+fn bind_sessions(builder: &mut SslAcceptorBuilder, by_name: ByName) -> Result<(), ErrorStack> {
     builder.set_session_id_context(b"no name")?;
     on_client_hello(builder, move |ssl, asked_for| {
-        if let Some(certificates) = &certificates {
+        if let Some(certificates) = &by_name.certificates {
             certificates.find(asked_for).present(ssl)?;
         }
         let name = asked_for.unwrap_or_default().to_ascii_lowercase();
         let digest = hash(MessageDigest::sha256(), name.as_bytes())?;
         ext::ssl_set_session_id_context(ssl, &digest)
-    });
-    Ok(())
+    })
 }
 
 /// Accepts the connections of a listener.
@@ -418,7 +437,89 @@ pub mod server {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{TcpListener, TcpStream};
+
     use super::*;
+    use crate::backend::library::ssl::{
+        ClientHelloResponse, HandshakeError, SslConnector, SslStream as LibraryStream,
+    };
+
+    const CERTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../testing/fixtures/certs");
+
+    /// Returns settings with a chain of two certificates, which answer X25519 with a
+    /// HelloRetryRequest.
+    fn settings() -> TlsSettings {
+        let (chain, key) = (format!("{CERTS}/a.pem"), format!("{CERTS}/a.key"));
+        let set = CertificateSet::new(&chain, &key).unwrap();
+        let mut settings = TlsSettings::with_certificates(set).unwrap();
+        settings.set_groups_list("P-256").unwrap();
+        settings
+    }
+
+    /// Returns both ends of a handshake by a client that asks for `first`, and for `second` when it
+    /// is told to try again.
+    fn handshake(
+        settings: TlsSettings,
+        first: Option<&str>,
+        second: Option<&str>,
+    ) -> [Option<LibraryStream<TcpStream>>; 2] {
+        let acceptor = settings.try_build().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        socket.set_nonblocking(true).unwrap();
+
+        let mut builder = SslConnector::builder(SslMethod::tls()).unwrap();
+        builder.set_verify(SslVerifyMode::NONE);
+        builder.set_groups_list("X25519:P-256").unwrap();
+        let mut config = builder.build().configure().unwrap();
+        config.set_verify_hostname(false);
+        config.set_use_server_name_indication(first.is_some());
+        // Nobody answers yet: the client waits after its first ClientHello.
+        let Err(HandshakeError::WouldBlock(client)) =
+            config.connect(first.unwrap_or_default(), socket)
+        else {
+            panic!("a handshake without a server");
+        };
+        client.get_ref().set_nonblocking(false).unwrap();
+        if let Some(name) = second {
+            // SAFETY: the stream is owned here and not used during the call.
+            unsafe { ext::ssl_mut(client.ssl()) }
+                .set_hostname(name)
+                .unwrap();
+        }
+        let client = std::thread::spawn(move || client.handshake().ok());
+        let accepted = listener.accept().unwrap().0;
+        let server = acceptor.shared.acceptor.accept(accepted).ok();
+        [client.join().unwrap(), server]
+    }
+
+    #[test]
+    fn a_client_that_tries_again_asks_for_the_same_name() {
+        for (first, second, is_accepted) in [
+            (Some("a.example"), Some("a.example"), true),
+            (None, None, true),
+            (Some("a.example"), Some("b.example"), false),
+            (Some("a.example"), Some("A.example"), false),
+            (None, Some("b.example"), false),
+        ] {
+            let [client, server] = handshake(settings(), first, second);
+            assert_eq!(server.is_some(), is_accepted, "{first:?} {second:?}");
+            assert_eq!(client.is_some(), is_accepted, "{first:?} {second:?}");
+            // The chain is sent once, though there were two ClientHellos.
+            if let Some(client) = client {
+                assert_eq!(client.ssl().peer_cert_chain().unwrap().len(), 2);
+            }
+        }
+    }
+
+    #[test]
+    fn a_callback_on_the_builder_does_not_undo_what_depends_on_the_name() {
+        let mut settings = settings();
+        settings.set_client_hello_callback(|_, _| Ok(ClientHelloResponse::SUCCESS));
+        let [client, _] = handshake(settings, Some("a.example"), Some("a.example"));
+        let client = client.expect("the set has a certificate");
+        assert_eq!(client.ssl().peer_cert_chain().unwrap().len(), 2);
+    }
 
     #[test]
     fn the_preferred_protocol_is_chosen() {
