@@ -16,9 +16,14 @@ use pingora_core::protocols::http::custom::client::Session;
 use pingora_core::protocols::http::custom::{BodyWrite, is_informational_except_101};
 use pingora_core::protocols::http::v1::common::is_upgrade_req;
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_error::{BError, Error, ErrorType::InternalError, Result};
+use pingora_error::{
+    BError, Error,
+    ErrorType::{InternalError, ReadTimedout},
+    Result,
+};
 use pingora_http::fields::KnownName;
 use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_timeout::fast_timeout::Deadline;
 use pingora_timeout::timeout;
 
 use super::filter::append;
@@ -106,12 +111,16 @@ pub(crate) struct CustomLeg<'a, S> {
     awaits_tunnel: bool,
     /// What the writer writes from now on belongs to the tunnel.
     upgrade_writer: bool,
+    read_timeout: Option<Duration>,
+    /// When that is over for the read in flight.
+    deadline: Option<Box<Deadline>>,
     counters: UpstreamCounters,
 }
 
 impl<'a, S: Session> CustomLeg<'a, S> {
     pub(crate) fn new(session: &'a mut S, peer: &HttpPeer) -> Self {
-        session.set_read_timeout(peer.options.read_timeout);
+        // It counts from the end of the request, of which a session being read hears nothing.
+        session.set_read_timeout(None);
         session.set_write_timeout(peer.options.write_timeout);
         CustomLeg {
             session: Side::Idle(session),
@@ -123,6 +132,8 @@ impl<'a, S: Session> CustomLeg<'a, S> {
             end_sent: false,
             awaits_tunnel: false,
             upgrade_writer: false,
+            read_timeout: peer.options.read_timeout,
+            deadline: None,
             counters: UpstreamCounters {
                 body_bytes_sent: Some(0),
                 ..UpstreamCounters::default()
@@ -133,7 +144,7 @@ impl<'a, S: Session> CustomLeg<'a, S> {
     /// Gives up what is left of the request once its response is whole; returns whether the
     /// session is fit to be kept.
     pub(crate) async fn close(self) -> bool {
-        if self.end_sent && !matches!(self.writer, Side::Busy(_)) {
+        if self.is_request_sent() {
             return true;
         }
         let Side::Idle(session) = self.session else {
@@ -245,6 +256,25 @@ impl<'a, S: Session> CustomLeg<'a, S> {
         }
     }
 
+    /// Polls for the end of the read timeout, which runs when the request was sent.
+    fn poll_read_timeout(&mut self, cx: &mut Context<'_>) -> Poll<BError> {
+        if let Some(limit) = self.read_timeout
+            && self.is_request_sent()
+        {
+            let deadline = self
+                .deadline
+                .get_or_insert_with(|| Box::new(Deadline::new(limit)));
+            ready!(deadline.poll_elapsed(cx));
+            let why = "the server says nothing more";
+            return Poll::Ready(Error::explain(ReadTimedout, why).into_up());
+        }
+        Poll::Pending
+    }
+
+    fn is_request_sent(&self) -> bool {
+        self.end_sent && !matches!(self.writer, Side::Busy(_))
+    }
+
     fn on_task(&mut self, task: &HttpTask) {
         match task {
             HttpTask::Header(head, end) if !is_interim(head) => {
@@ -329,8 +359,12 @@ impl<S: Session> Leg for CustomLeg<'_, S> {
             }
         }
         loop {
-            match ready!(self.session.poll(cx)) {
+            let Poll::Ready(read) = self.session.poll(cx) else {
+                return self.poll_read_timeout(cx).map(Err);
+            };
+            match read {
                 Some(Ok(Some(task))) => {
+                    self.deadline = None;
                     self.on_task(&task);
                     return Poll::Ready(Ok(task));
                 }

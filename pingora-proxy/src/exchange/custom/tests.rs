@@ -312,9 +312,12 @@ impl ProxyHttp for ToCustom {
 
     fn new_ctx(&self) {}
 
-    async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
         let mut peer = HttpPeer::new("127.0.0.1:1", true, "a".to_string());
         peer.options.alpn = ALPN::Custom(CustomALPN::new(b"test".to_vec()));
+        if session.req_header().raw_path() == b"/impatient" {
+            peer.options.read_timeout = Some(Duration::from_millis(20));
+        }
         Ok(Box::new(peer))
     }
 }
@@ -427,6 +430,11 @@ async fn errors_of_the_server() {
     assert!(seen.shut && !seen.released, "{seen:?}");
 
     let (answer, seen) = exchange(POST, &[Say::Break], World::default()).await;
+    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+    assert!(seen.shut && !seen.released, "{seen:?}");
+
+    let impatient = "GET /impatient HTTP/1.1\r\nHost: a\r\n\r\n";
+    let (answer, seen) = exchange(impatient, &[Say::Hang], World::default()).await;
     assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
     assert!(seen.shut && !seen.released, "{seen:?}");
 
