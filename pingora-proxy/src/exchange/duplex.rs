@@ -151,7 +151,8 @@ where
 
     /// The upstream takes no more of the request; it may have answered all the same.
     fn on_send_failed(&mut self, e: BError) -> Result<()> {
-        if *e.etype() == WriteTimedout {
+        // One that may be tried again is not answered: the upstream has seen nothing of it.
+        if *e.etype() == WriteTimedout || e.retry() {
             return Err(e);
         }
         debug!("upstream takes no more of the request: {e}");

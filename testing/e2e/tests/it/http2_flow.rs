@@ -371,3 +371,160 @@ fn graceful_stop() {
         proxy.ended().await;
     });
 }
+
+/// Has its origin end the connection between a stream being taken on it and the request.
+struct Losing {
+    to: Shared,
+    lose: Gate,
+    lost: Gate,
+}
+
+#[async_trait]
+impl ProxyHttp for Losing {
+    type CTX = ();
+    fn new_ctx(&self) {}
+
+    async fn upstream_peer(&self, session: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
+        self.to.upstream_peer(session, &mut ()).await
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _: &mut Session,
+        _: &mut RequestHeader,
+        _: &mut (),
+    ) -> Result<()> {
+        self.lose.open();
+        self.lost.opened().await;
+        Ok(())
+    }
+}
+
+/// A request that never left goes to another connection at once, POST or not.
+#[test]
+fn connections_lost_before_the_request() {
+    harness::run(async {
+        // What the origin sends before it closes: nothing, or what no connection survives.
+        for last in [Vec::new(), frame(kind::DATA, 0, 0, b"x")] {
+            let listener = raw::Listener::bind().await;
+            let (lose, lost) = (Gate::new(), Gate::new());
+            let proxy = Losing {
+                to: Shared(listener.addr()),
+                lose: lose.clone(),
+                lost: lost.clone(),
+            };
+            let served = tokio::spawn(async move {
+                let mut first = listener.accept().await;
+                first.send(frame(kind::SETTINGS, 0, 0, b"")).await;
+                lose.opened().await;
+                first.send(last).await;
+                first.half_close().await;
+                first.read_to_end().await;
+                lost.open();
+                let mut second = listener.accept().await;
+                second.send(frame(kind::SETTINGS, 0, 0, b"")).await;
+                second.read_until("hello").await;
+                second.send(frame(kind::HEADERS, WHOLE, 1, b"\x88")).await;
+                second
+            });
+            let proxy = harness::proxy_with(proxy, |_, options| options.h2c = true).await;
+            let mut requests = h2::connect(proxy.addr()).await;
+            let (response, mut stream) = requests.send_request(post("/"), false).unwrap();
+            stream.send_data("hello".into(), true).unwrap();
+            let response = within("a response", response).await.unwrap();
+            assert_eq!(response.status(), 200);
+            served.await.unwrap();
+        }
+    });
+}
+
+/// A connection that ends in place of an answer may have been idle for too long: what is idempotent
+/// is sent again.
+#[test]
+fn connections_closed_on_reuse() {
+    harness::run(async {
+        for (request, status, seen) in [(get("/"), 200, 3), (post("/"), 502, 2)] {
+            let heads = Arc::new(AtomicUsize::new(0));
+            let proxy = shared(dying_origin(Arc::clone(&heads)).await).await;
+            let mut requests = h2::connect(proxy.addr()).await;
+            for status in [200, status] {
+                let response = requests.send_request(request.clone(), true).unwrap().0;
+                let response = within("a response", response).await.unwrap();
+                assert_eq!(response.status(), status, "{request:?}");
+            }
+            assert_eq!(heads.load(Ordering::Relaxed), seen, "{request:?}");
+        }
+    });
+}
+
+/// Starts an origin of frames that answers one request on a connection and closes it on the next;
+/// counts the requests.
+async fn dying_origin(heads: Arc<AtomicUsize>) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (mut receive, mut send) = stream.into_split();
+            let mut preface = [0; 24];
+            tokio::io::AsyncReadExt::read_exact(&mut receive, &mut preface)
+                .await
+                .unwrap();
+            let mut write = async |bytes: Vec<u8>| {
+                let _ = tokio::io::AsyncWriteExt::write_all(&mut send, &bytes).await;
+            };
+            write(frame(kind::SETTINGS, 0, 0, b"")).await;
+            while let Some(received) = frames::next(&mut receive).await {
+                if received.kind == kind::SETTINGS && received.flags == 0 {
+                    write(frame(kind::SETTINGS, 1, 0, b"")).await;
+                }
+                if received.kind != kind::HEADERS {
+                    continue;
+                }
+                heads.fetch_add(1, Ordering::Relaxed);
+                if received.stream > 1 {
+                    break;
+                }
+                write(frame(kind::HEADERS, WHOLE, 1, b"\x88")).await;
+            }
+        }
+    });
+    addr
+}
+
+/// Gives the origin little time to go on with its response.
+struct Hurried(Shared);
+
+#[async_trait]
+impl ProxyHttp for Hurried {
+    type CTX = ();
+    fn new_ctx(&self) {}
+
+    async fn upstream_peer(&self, session: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
+        let mut peer = self.0.upstream_peer(session, &mut ()).await?;
+        peer.options.read_timeout = Some(std::time::Duration::from_millis(100));
+        peer.options.write_timeout = None;
+        Ok(peer)
+    }
+}
+
+/// An origin that takes no more of an upload owes the rest of a response it has begun.
+#[test]
+fn responses_that_stop_while_the_upload_stalls() {
+    harness::run(async {
+        let origin = H2Origin::start(|(_request, mut respond)| async move {
+            let mut stream = respond.send_response(response(200, &[]), false).unwrap();
+            stream.send_data("part".into(), false).unwrap();
+            let _ = poll_fn(|cx| stream.poll_reset(cx)).await;
+        })
+        .await;
+        let proxy = Hurried(Shared(origin.addr()));
+        let proxy = harness::proxy_with(proxy, |_, options| options.h2c = true).await;
+        let mut requests = h2::connect(proxy.addr()).await;
+        let (response, mut stream) = requests.send_request(post("/"), false).unwrap();
+        stream.send_data(vec![0; 1 << 20].into(), false).unwrap();
+        let response = within("a response", response).await.unwrap();
+        within("the end", h2::read(response.into_body()))
+            .await
+            .unwrap_err();
+    });
+}

@@ -270,3 +270,12 @@ fn windows() {
     settings.connection_window_size = Some(70_000);
     assert_eq!(settings.windows(), ((1 << 31) - 1, 70_000));
 }
+
+#[tokio::test]
+async fn an_answer_to_nothing_is_not_waited_for() {
+    let (addr, _commands) = origin(server::Builder::new()).await;
+    let (connector, peer) = (Connector::new(None), peer(addr, 1));
+    let (mut session, _) = session(&connector, &peer).await;
+    let read = within("an error", session.read_response_header()).await;
+    assert!(!read.unwrap_err().retry());
+}

@@ -94,6 +94,11 @@ impl Output {
         self.queued >= OUTPUT_HIGH_WATER
     }
 
+    /// Returns the number of bytes that wait to be sent.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.queued
+    }
+
     /// Returns whether nothing waits to be sent.
     pub(crate) fn is_flushed(&self) -> bool {
         self.pieces.is_empty() && !matches!(self.end, End::Queued(_))

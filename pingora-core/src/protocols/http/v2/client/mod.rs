@@ -15,7 +15,7 @@ use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 use http::Request;
 use pingora_error::ErrorType::{ConnectionClosed, H2Downgrade, H2Error};
-use pingora_error::{BError, Error, ErrorType};
+use pingora_error::{BError, Error, ErrorType, RetryType};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_timeout::fast_timeout::Deadline;
 
@@ -222,12 +222,23 @@ impl Http2Session {
             _ if closed => ConnectionClosed,
             _ => H2Error,
         };
-        let downgrade = etype == H2Downgrade;
-        let mut e = Error::because(etype, what, e).into_up();
         // HTTP_1_1_REQUIRED too comes in place of an answer.
-        let answered = self.state.resp.is_some();
-        e.set_retry((unseen || downgrade) && !answered);
+        let instead = unseen || etype == H2Downgrade;
+        let retry = match self.answered() {
+            true => RetryType::Decided(false),
+            // The server may have closed an idle connection before it saw the request.
+            false if e.is_io() && !instead => RetryType::ReusedOnly,
+            false => RetryType::Decided(instead),
+        };
+        let mut e = Error::because(etype, what, e).into_up();
+        e.retry = retry;
         e
+    }
+
+    /// Returns whether any of an answer came, whoever has it now.
+    fn answered(&self) -> bool {
+        let state = &self.state;
+        state.resp.is_some() || state.body.is_some() || state.interim_responses > 0
     }
 }
 

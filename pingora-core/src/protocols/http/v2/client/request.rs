@@ -146,7 +146,13 @@ impl Http2Session {
         let Some(stream) = &mut state.stream else {
             return Poll::Ready(Ok(()));
         };
-        match state.output.poll_flush(stream, timeout, cx) {
+        let before = state.output.queued_bytes();
+        let flushed = state.output.poll_flush(stream, timeout, cx);
+        if state.output.queued_bytes() < before && state.body.is_none() {
+            // A server that is still taking the request is not late with its answer.
+            state.read_timer = None;
+        }
+        match flushed {
             Poll::Ready(Err(e)) => {
                 state.broken = true;
                 Poll::Ready(Err(e.into_up()))
@@ -159,8 +165,6 @@ impl Http2Session {
             }
             Poll::Pending => {
                 state.waits_since.get_or_insert_with(Instant::now);
-                // A server that is still taking the request is not late with its answer.
-                state.read_timer = None;
                 Poll::Pending
             }
         }
@@ -212,7 +216,13 @@ impl Http2Session {
                 }
                 Ok(())
             }
-            Err(e) => Err(self.failed(e, "while sending the request head")),
+            Err(e) => {
+                // Whatever is wrong with the connection: the server has seen nothing.
+                self.conn.mark_shutdown();
+                let mut e = self.failed(e, "while sending the request head");
+                e.set_retry(true);
+                Err(e)
+            }
         }
     }
 

@@ -75,11 +75,11 @@ impl Http2Session {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), h2::Error>> {
         let Some(response) = &mut self.state.response else {
-            // Nothing was sent, or the head was read already.
-            return match self.state.body {
-                Some(_) => Poll::Ready(Ok(())),
-                None => Poll::Pending,
-            };
+            // The head was read already, or nothing was sent and there is nothing to wait for.
+            return Poll::Ready(match self.state.body {
+                Some(_) => Ok(()),
+                None => Err(Reason::INTERNAL_ERROR.into()),
+            });
         };
         match response.poll_informational(cx) {
             Poll::Ready(Some(informational)) => {
