@@ -3,10 +3,12 @@
 //! Whoever has the file can read the traffic, so it is only written when somebody asked for it
 //! both in the configuration and with the environment variable `SSLKEYLOGFILE`.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write;
 
 use parking_lot::Mutex;
+
+use crate::sys;
 
 /// Names the file.
 const VARIABLE: &str = "SSLKEYLOGFILE";
@@ -22,9 +24,7 @@ impl KeyLog {
     /// be opened, which is logged.
     pub(super) fn from_env() -> Option<Self> {
         let path = std::env::var_os(VARIABLE)?;
-        let mut options = OpenOptions::new();
-        options.append(true).create(true);
-        match options.open(&path) {
+        match sys::append_to_private(path.as_ref()) {
             Ok(file) => {
                 log::warn!("writing TLS secrets to {}", path.display());
                 Some(KeyLog {

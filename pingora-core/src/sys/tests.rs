@@ -87,3 +87,18 @@ fn linux_options_are_set() {
         assert!(tcp_info(fd).is_ok());
     }
 }
+
+#[test]
+fn private_files_are_for_their_owner_only() {
+    use std::io::Write;
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secrets");
+    for line in ["a", "b"] {
+        let mut file = append_to_private(&path).unwrap();
+        file.write_all(line.as_bytes()).unwrap();
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    assert_eq!(std::fs::read(&path).unwrap(), b"ab");
+}

@@ -1,9 +1,12 @@
 //! What works the same on every Unix system. Read `linux` next.
 
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
 use std::os::fd::{FromRawFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use socket2::{Domain, SockRef, Socket};
 
@@ -20,6 +23,13 @@ pub(crate) fn borrow(fd: RawFd) -> io::Result<ManuallyDrop<Socket>> {
     // SAFETY: the number is not negative, which is the only value the type excludes, and
     // `ManuallyDrop` keeps this function from closing a descriptor it does not own.
     Ok(ManuallyDrop::new(unsafe { Socket::from_raw_fd(fd) }))
+}
+
+/// Opens a file to append to it; one that is made now is for its owner only.
+#[allow(dead_code)] // Without a TLS library there are no secrets to write.
+pub(crate) fn append_to_private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o600).open(path)
 }
 
 /// Returns whether the socket behind `fd` is an IPv6 one.
