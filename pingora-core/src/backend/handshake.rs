@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use pingora_error::{Error, ErrorType, Result};
 
 use super::hello::{self, ClientHelloHook};
+use super::settings::TLS_CONF_ERR;
 use crate::connectors::offload::{AbortOnDrop, OffloadRuntime};
 use crate::protocols::{Peek, TimingDigest};
 use crate::upstreams::peer::{Peer, Unresolved, placeholder_port};
@@ -128,8 +129,10 @@ pub(super) enum Identity<'a> {
 /// an address.
 ///
 /// # Errors
-/// `InvalidCert` when there is nothing to check but everything is to be checked.
+/// `InvalidCert` when there is nothing to check but everything is to be checked; those of
+/// [`check_names`].
 pub(super) fn identity_of<P: Peer>(peer: &P) -> Result<Identity<'_>> {
+    check_names(peer)?;
     if !peer.verify_cert() || !peer.verify_hostname() {
         return Ok(Identity::Anybody);
     }
@@ -158,6 +161,34 @@ pub(super) fn identity_of<P: Peer>(peer: &P) -> Result<Identity<'_>> {
             ))
         }
     }
+}
+
+/// Returns that the names of `peer` may be given to a library.
+///
+/// # Errors
+/// Those of [`check_name`].
+pub(super) fn check_names<P: Peer>(peer: &P) -> Result<()> {
+    let names = [
+        Some(peer.sni()),
+        host_name(peer),
+        peer.alternative_cn().map(String::as_str),
+    ];
+    names.into_iter().flatten().try_for_each(check_name)
+}
+
+/// Returns that `name` may be given to a library as the name of a server.
+///
+/// OpenSSL takes one with a dot before it for every name that ends so, and a text with a NUL for
+/// none, or for what is before it.
+///
+/// # Errors
+/// `TLSConfigError` from the upstream for those two.
+pub(super) fn check_name(name: &str) -> Result<()> {
+    if name.starts_with('.') || name.contains('\0') {
+        let context = format!("{name:?} is no name of a server");
+        return Err(Error::explain(TLS_CONF_ERR, context).into_up());
+    }
+    Ok(())
 }
 
 /// Returns the host name that is looked up to connect to `peer`, `None` for one with an address.

@@ -1,5 +1,7 @@
 use std::net::Ipv4Addr;
 
+use pingora_error::ErrorSource;
+
 use super::*;
 use crate::upstreams::peer::HttpPeer;
 
@@ -43,6 +45,36 @@ fn whom_a_certificate_must_be_valid_for() {
 
         peer.options.verify_hostname = false;
         assert_eq!(identity_of(&peer).unwrap(), Identity::Anybody);
+    }
+}
+
+#[test]
+fn names_that_are_none_are_refused() {
+    for (place, sni, alternative) in [
+        ("192.0.2.1:443", ".example.com", None),
+        ("192.0.2.1:443", ".", None),
+        ("192.0.2.1:443", "a.example\0.b.example", None),
+        ("192.0.2.1:443", "\0", None),
+        ("192.0.2.1:443", "a.example", Some(".example.com")),
+        ("192.0.2.1:443", "a.example", Some("b.example\0")),
+        ("192.0.2.1:443", "", Some(".example.com")),
+        (".example.com:443", "", None),
+    ] {
+        let mut peer = HttpPeer::new(place, true, sni.into());
+        peer.options.alternative_cn = alternative.map(str::to_owned);
+        // Unchecked names are sent all the same.
+        for verify in [true, false] {
+            peer.options.verify_cert = verify;
+            let supported = crate::backend::connector::ensure_supported(&peer);
+            for refused in [identity_of(&peer).map(|_| ()), supported] {
+                let e = refused.unwrap_err();
+                assert_eq!(
+                    (e.etype(), e.esource()),
+                    (&TLS_CONF_ERR, &ErrorSource::Upstream),
+                    "{place} {sni:?} {alternative:?}"
+                );
+            }
+        }
     }
 }
 

@@ -10,7 +10,9 @@ use super::differences::verify_failure;
 use super::sessions::Sessions;
 use super::stream::SslStream;
 use super::{handshake_reason, reasons};
-use crate::backend::handshake::{Identity, identity_of, server_name, within_limit};
+use crate::backend::handshake::{
+    Identity, check_name, check_names, identity_of, server_name, within_limit,
+};
 use crate::backend::keylog::KeyLog;
 use crate::backend::library::error::ErrorStack;
 use crate::backend::library::ext;
@@ -134,12 +136,16 @@ fn present(builder: &mut SslConnectorBuilder, cert_path: &str, key_path: &str) -
     set().map_err(|e| settings_error(&format!("cannot use {cert_path} with {key_path}"), &e))
 }
 
-/// Returns that TLS can be spoken to `peer`.
+/// Returns that TLS can be spoken to `peer`, before anything is connected.
 ///
 /// # Errors
-/// None: this is for the backend without a library.
-pub(crate) fn ensure_supported<P: Peer>(_peer: &P) -> Result<()> {
-    Ok(())
+/// `TLSConfigError` when a name of the peer is none.
+pub(crate) fn ensure_supported<P: Peer>(peer: &P) -> Result<()> {
+    if peer.tls() {
+        check_names(peer)
+    } else {
+        Ok(())
+    }
 }
 
 /// Does the handshake with `peer` on `stream`, offering `alpn_override` rather than the peer's ALPN.
@@ -235,7 +241,8 @@ pub mod client {
     /// What `complete_hook` returns is kept with the digest of the connection.
     ///
     /// # Errors
-    /// `InvalidCert` when the certificate is not valid, `TLSHandshakeFailure` for everything else.
+    /// `InvalidCert` when the certificate is not valid, `TLSConfigError` when `domain` is no name,
+    /// `TLSHandshakeFailure` for everything else.
     pub async fn handshake<S: IO>(
         conn_config: ConnectConfiguration,
         domain: &str,
@@ -244,6 +251,7 @@ pub mod client {
             Arc<dyn Fn(&SslRef) -> Option<Arc<dyn Any + Send + Sync>> + Send + Sync>,
         >,
     ) -> Result<SslStream<S>> {
+        check_name(domain)?;
         let ssl = conn_config
             .into_ssl(domain)
             .map_err(|e| Error::explain(ErrorType::TLSHandshakeFailure, reasons(&e)))?;

@@ -14,7 +14,7 @@ use super::CaType;
 use super::cert::{load_pair, load_roots};
 use super::stream::TlsStream;
 use super::verifier::{PeerVerifier, server_name as library_name};
-use crate::backend::handshake::{Identity, identity_of, server_name, within_limit};
+use crate::backend::handshake::{Identity, check_names, identity_of, server_name, within_limit};
 use crate::backend::keylog::KeyLog;
 use crate::backend::library::library::client::Resumption;
 use crate::backend::library::{
@@ -259,12 +259,16 @@ fn unusable(e: &RusTlsError) -> Box<Error> {
     Error::explain(TLS_CONF_ERR, context).into_in()
 }
 
-/// Returns that TLS can be spoken to `peer`.
+/// Returns that TLS can be spoken to `peer`, before anything is connected.
 ///
 /// # Errors
-/// None: this is for the backend without a library.
-pub(crate) fn ensure_supported<P: Peer>(_peer: &P) -> Result<()> {
-    Ok(())
+/// `TLSConfigError` when a name of the peer is none.
+pub(crate) fn ensure_supported<P: Peer>(peer: &P) -> Result<()> {
+    if peer.tls() {
+        check_names(peer)
+    } else {
+        Ok(())
+    }
 }
 
 /// Does the handshake with `peer` on `stream`, offering `alpn_override` rather than the peer's ALPN.
