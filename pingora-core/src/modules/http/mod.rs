@@ -35,6 +35,10 @@ pub trait HttpModule {
         Ok(())
     }
 
+    /// Forgets what it has seen of the request body: the pieces come again from the first, for a new
+    /// try. What depends on the pieces before starts anew here.
+    fn request_body_restart(&mut self) {}
+
     /// Sees the response head, and may change it.
     async fn response_header_filter(
         &mut self,
@@ -230,6 +234,13 @@ impl HttpModuleCtx {
             module.request_body_filter(body, end_of_stream).await?;
         }
         Ok(())
+    }
+
+    /// Tells all modules that the request body comes again from its beginning.
+    pub fn request_body_restart(&mut self) {
+        for module in self.modules_mut() {
+            module.request_body_restart();
+        }
     }
 
     /// Passes the response head through all modules.
