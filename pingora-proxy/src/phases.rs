@@ -250,6 +250,8 @@ pub trait ProxyHttp {
     /// Adjusts the modules of the upstream's side to a response, before they see it: after
     /// [`upstream_response_filter`](Self::upstream_response_filter), through
     /// [`Session::upstream_modules_ctx`].
+    ///
+    /// If the request is then tried again, the next response finds new modules.
     #[cfg(feature = "upstream_modules")]
     fn adjust_upstream_modules<'life0, 'life1, 'life2, 'life3, 'async_trait>(
         &'life0 self,

@@ -113,6 +113,17 @@ where
                     self.inner.request_summary(session, ctx)
                 );
             }
+            self.restart(session);
+        }
+    }
+
+    /// Brings what had begun on the try that failed back to where the next one begins.
+    fn restart(&self, session: &mut Session) {
+        session.upstream_compression.restart();
+        session.downstream_modules_ctx.request_body_restart();
+        #[cfg(feature = "upstream_modules")]
+        if std::mem::take(&mut session.upstream_modules_began) {
+            session.upstream_modules_ctx = self.upstream_modules.build_ctx();
         }
     }
 

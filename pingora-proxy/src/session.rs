@@ -49,6 +49,9 @@ pub struct Session {
     /// The modules on the side of the upstream, as this response goes through them.
     #[cfg(feature = "upstream_modules")]
     pub upstream_modules_ctx: HttpModuleCtx,
+    /// They have seen the head of a response.
+    #[cfg(feature = "upstream_modules")]
+    pub(crate) upstream_modules_began: bool,
     /// Compresses or decompresses what the upstream sends, before any hook sees it. Off until its
     /// settings are changed, at the latest in
     /// [`upstream_request_filter`](crate::ProxyHttp::upstream_request_filter).
@@ -82,6 +85,8 @@ impl Session {
             downstream_modules_ctx: modules.build_ctx(),
             #[cfg(feature = "upstream_modules")]
             upstream_modules_ctx: HttpModuleCtx::empty(),
+            #[cfg(feature = "upstream_modules")]
+            upstream_modules_began: false,
             upstream_compression: ResponseCompressionCtx::new(0, false, false),
             ignore_downstream_range: false,
             subrequest_ctx: None,

@@ -65,7 +65,8 @@ where
         self.leg.normalize(&mut head);
         let had_no_body = forbids_body(head.status());
         let compression = &mut self.session.upstream_compression;
-        if compression.is_enabled() {
+        // What flows in a tunnel is no content.
+        if compression.is_enabled() && !upgraded {
             compression.request_filter(self.session.downstream_session.req_header());
             compression.response_header_filter(&mut head, end);
         }
@@ -115,9 +116,12 @@ where
         end: bool,
     ) -> Result<()> {
         #[cfg(feature = "upstream_modules")]
-        self.proxy
-            .adjust_upstream_modules(self.session, head, end, self.ctx)
-            .await?;
+        {
+            self.session.upstream_modules_began = true;
+            self.proxy
+                .adjust_upstream_modules(self.session, head, end, self.ctx)
+                .await?;
+        }
         match self.session.upstream_modules() {
             Some(modules) => modules.response_header_filter(head, end).await,
             None => Ok(()),
@@ -150,7 +154,8 @@ where
 
     async fn on_trailers(&mut self, mut trailers: Box<HeaderMap>) -> Result<()> {
         // The body ends before its trailers: what filters held back goes out first.
-        let mut last = None;
+        let compression = &mut self.session.upstream_compression;
+        let mut last = compression.finish().map_err(|e: BError| e.into_up())?;
         let first = self.upstream_on_body(&mut last, true)?;
         self.proxy
             .upstream_response_trailer_filter(self.session, &mut trailers, self.ctx)?;

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use pingora::http::ResponseHeader;
 use pingora::modules::http::compression::ResponseCompression;
 use pingora::prelude::*;
 use pingora::protocols::http::compression::Algorithm;
 use pingora_e2e::harness::{self, peer};
 use pingora_test_support::client::{self, Client, Response};
 use pingora_test_support::origin::{Origin, Reply};
+use pingora_test_support::raw::{self, Listener};
 use pingora_test_support::{Gate, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -338,5 +340,109 @@ fn curl_decodes_what_it_asks_for() {
         assert!(output.stdout.ends_with(&page()));
         let head = String::from_utf8_lossy(&output.stdout[..300]).to_ascii_lowercase();
         assert!(head.contains("content-encoding: "), "{head}");
+    });
+}
+
+/// Compresses what upstreams send, and tries again when they are busy.
+struct Packing(SocketAddr);
+
+#[async_trait]
+impl ProxyHttp for Packing {
+    type CTX = ();
+    fn new_ctx(&self) {}
+
+    async fn early_request_filter(&self, session: &mut Session, _: &mut ()) -> Result<()> {
+        session.upstream_compression.adjust_level(5);
+        Ok(())
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
+        Ok(peer(self.0))
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _: &mut Session,
+        resp: &mut ResponseHeader,
+        _: &mut (),
+    ) -> Result<()> {
+        if resp.status != 503 {
+            return Ok(());
+        }
+        let mut error = Error::explain(ErrorType::HTTPStatus(503), "another may answer");
+        error.set_retry(true);
+        Err(error)
+    }
+}
+
+#[test]
+fn the_response_of_a_second_try_is_coded_anew() {
+    harness::run(async {
+        let image = ("Content-Type", "image/png");
+        for (busy, fields, coding) in [
+            (HTML, HTML, Some("gzip")),
+            (image, HTML, Some("gzip")),
+            (HTML, image, None),
+        ] {
+            let origin = Origin::start(move |request| match request.connection {
+                1 => Reply::with_fields(503, &[busy], page()),
+                _ => Reply::with_fields(200, &[fields], page()),
+            })
+            .await;
+            let proxy = harness::proxy(Packing(origin.addr())).await;
+            let mut client = Client::connect(proxy.addr()).await;
+            let response = get(&mut client, "GET", "gzip").await;
+            assert_eq!(response.status, 200);
+            assert_eq!(response.header("content-encoding"), coding);
+            match coding {
+                Some(coding) => assert!(decode(coding, &response.body) == page()),
+                None => assert!(response.body == page()),
+            }
+        }
+    });
+}
+
+#[test]
+fn a_coded_body_ends_before_its_trailers() {
+    harness::run(async {
+        let origin = Origin::start(|_| {
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nTransfer-Encoding: chunked";
+            Reply::raw(format!("{head}\r\n\r\n5\r\nhello\r\n0\r\nA: b\r\n\r\n"))
+        })
+        .await;
+        let proxy = harness::proxy(Packing(origin.addr())).await;
+        let mut client = Client::connect(proxy.addr()).await;
+        for coding in ["gzip", "br", "zstd"] {
+            let fields = [("Accept-Encoding", coding), ("TE", "trailers")];
+            let response = client.request("GET", "/", &fields, "").await;
+            assert_eq!(response.header("content-encoding"), Some(coding));
+            assert_eq!(decode(coding, &response.body), b"hello");
+            assert_eq!(response.trailers.get("a"), Some("b"));
+        }
+    });
+}
+
+#[test]
+fn tunnels_are_left_alone() {
+    harness::run(async {
+        let origin = Listener::bind().await;
+        let proxy = harness::proxy_with(Packing(origin.addr()), |_, options| {
+            options.allow_connect_method_proxying = true;
+        })
+        .await;
+        let mut client = raw::connect(proxy.addr()).await;
+        let ask = "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\nAccept-Encoding: gzip\r\n\r\n";
+        client.send(ask).await;
+        let mut upstream = origin.accept().await;
+        upstream.read_head().await;
+        let granted = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n";
+        upstream.send([granted, "hello"].concat()).await;
+        let head = String::from_utf8(client.read_head().await.to_vec()).unwrap();
+        let head = head.to_lowercase();
+        assert!(!head.contains("content-encoding"), "{head}");
+        assert!(!head.contains("vary"), "{head}");
+        client.expect("hello").await;
+        upstream.half_close().await;
+        client.expect_end().await;
     });
 }

@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 
 use async_trait::async_trait;
+use pingora::http::ResponseHeader;
 use pingora::modules::http::HttpModules;
 use pingora::modules::http::grpc_web::{GrpcWeb, GrpcWebBridge};
 use pingora::prelude::*;
 use pingora_e2e::harness::{self, peer};
 use pingora_test_support::client::{Client, Response};
 use pingora_test_support::origin::{Origin, Reply};
+use pingora_test_support::raw::{self, Listener};
 
 struct Bridged(SocketAddr);
 
@@ -29,6 +31,20 @@ impl ProxyHttp for Bridged {
 
     async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
         Ok(peer(self.0))
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _: &mut Session,
+        resp: &mut ResponseHeader,
+        _: &mut (),
+    ) -> Result<()> {
+        if resp.status != 503 {
+            return Ok(());
+        }
+        let mut error = Error::explain(ErrorType::HTTPStatus(503), "another may answer");
+        error.set_retry(true);
+        Err(error)
     }
 }
 
@@ -111,5 +127,32 @@ fn text_that_is_not_base64_is_refused() {
         let mut client = Client::connect(proxy.addr()).await;
         let response = call(&mut client, "application/grpc-web-text", b"!!!!").await;
         assert_eq!(response.status, 400);
+    });
+}
+
+#[test]
+fn a_second_try_decodes_from_the_beginning() {
+    harness::run(async {
+        let origin = Listener::bind().await;
+        let proxy = harness::proxy(Bridged(origin.addr())).await;
+        let (first, rest) = MESSAGE_TEXT.split_at(7);
+        let mut client = raw::connect(proxy.addr()).await;
+        let head = "POST /s/m HTTP/1.1\r\nHost: a\r\nContent-Type: application/grpc-web-text";
+        client
+            .send(format!("{head}\r\nContent-Length: 16\r\n\r\n{first}"))
+            .await;
+        let mut busy = origin.accept().await;
+        busy.read_head().await;
+        busy.expect("3\r\n\0\0\0\r\n").await;
+        busy.send("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
+            .await;
+        let mut idle = origin.accept().await;
+        idle.read_head().await;
+        idle.expect("3\r\n\0\0\0\r\n").await;
+        client.send(rest).await;
+        idle.expect("7\r\n\0\x05hello\r\n0\r\n\r\n").await;
+        idle.send(GRPC_REPLY).await;
+        let head = client.read_head().await;
+        assert!(head.starts_with(b"HTTP/1.1 200 "));
     });
 }

@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 #[derive(Default)]
 struct Shout {
     on: bool,
+    heads: u32,
 }
 
 impl HttpModuleBuilder for Shout {
@@ -33,7 +34,8 @@ impl HttpModule for Shout {
     async fn response_header_filter(&mut self, resp: &mut ResponseHeader, _: bool) -> Result<()> {
         if self.on {
             resp.remove_header("content-length");
-            resp.insert_header("X-Module", "shout")?;
+            self.heads += 1;
+            resp.insert_header("X-Module", self.heads.to_string())?;
         }
         Ok(())
     }
@@ -108,6 +110,11 @@ impl ProxyHttp for Shouting {
         resp: &mut ResponseHeader,
         ctx: &mut Seen,
     ) -> Result<()> {
+        if resp.status == 503 {
+            let mut error = Error::explain(ErrorType::HTTPStatus(503), "another may answer");
+            error.set_retry(true);
+            return Err(error);
+        }
         ctx.module = resp.headers.contains_key("x-module");
         Ok(())
     }
@@ -160,5 +167,21 @@ fn hooks_and_clients_get_what_modules_made() {
             assert_eq!(seen.body, expected.as_bytes());
             assert_eq!((seen.module, seen.ends), (module, 1));
         }
+    });
+}
+
+#[test]
+fn the_response_of_a_second_try_finds_new_modules() {
+    harness::run(async {
+        let origin = Origin::start(|request| match request.connection {
+            1 => Reply::status(503, "busy"),
+            _ => Reply::ok("ab"),
+        })
+        .await;
+        let (seen, _logged) = mpsc::unbounded_channel();
+        let proxy = harness::proxy(Shouting(origin.addr(), seen)).await;
+        let response = Client::connect(proxy.addr()).await.get("/").await;
+        assert_eq!((response.status, response.text()), (200, "AB!"));
+        assert_eq!(response.header("x-module"), Some("1"));
     });
 }

@@ -1,8 +1,8 @@
 //! What is done with the body of one response.
 //!
 //! ```text
-//!  Head ──request_filter──> Head ──response_header_filter──> Body
-//!  settings may change      the client is known              coded, decoded, or as it is
+//!  no Body ──request_filter──> no Body ──response_header_filter──> Body ──restart──> no Body
+//!  settings may change         the client is known                 coded, decoded, or as it is
 //! ```
 //!
 //! A response is coded if it has content of a kind that becomes smaller, and in the coding that the
@@ -48,13 +48,11 @@ const DEFAULT_MIN_SIZE: u64 = 64;
 /// assert!(coded.len() < 100);
 /// # Ok::<(), pingora_error::BError>(())
 /// ```
-pub struct ResponseCompressionCtx(State);
-
-enum State {
-    /// Before the response.
-    Head(Head),
-    /// After its head.
-    Body(Body),
+pub struct ResponseCompressionCtx {
+    /// What decides about the head, kept for the next response if this one is given up.
+    head: Head,
+    /// The body of the response, once its head has passed.
+    body: Option<Body>,
 }
 
 struct Head {
@@ -92,7 +90,7 @@ impl ResponseCompressionCtx {
     /// Level 0 does not compress. `preserve_etag` keeps strong entity tags, which otherwise become weak when
     /// the body changes.
     pub fn new(compression_level: u32, decompress_enable: bool, preserve_etag: bool) -> Self {
-        Self(State::Head(Head {
+        let head = Head {
             levels: [compression_level; Algorithm::COUNT],
             decompress: [decompress_enable; Algorithm::COUNT],
             preserve_etag: [preserve_etag; Algorithm::COUNT],
@@ -102,7 +100,13 @@ impl ResponseCompressionCtx {
             accepted: Accepted::NOTHING,
             is_head_request: false,
             available: None,
-        }))
+        };
+        Self { head, body: None }
+    }
+
+    /// Forgets the response that has begun: another comes in its place. The settings stay.
+    pub fn restart(&mut self) {
+        self.body = None;
     }
 
     /// Sets the level of all codings; no effect once the head of the response has passed.
@@ -165,38 +169,34 @@ impl ResponseCompressionCtx {
 
     /// Returns whether there is a dictionary for the response to come.
     pub fn has_dictionary(&self) -> bool {
-        matches!(&self.0, State::Head(head) if head.dictionary.is_some())
+        self.is_header_phase() && self.head.dictionary.is_some()
     }
 
     /// Returns whether a body may be changed: before the response by the settings, then in fact.
     pub fn is_enabled(&self) -> bool {
-        match &self.0 {
-            State::Head(head) => head.is_enabled(),
-            State::Body(body) => body.codec.is_some(),
+        match &self.body {
+            None => self.head.is_enabled(),
+            Some(body) => body.codec.is_some(),
         }
     }
 
     /// Returns whether the head of the response has not passed yet.
     pub fn is_header_phase(&self) -> bool {
-        matches!(self.0, State::Head(_))
+        self.body.is_none()
     }
 
     /// Returns the coding put on or taken off, the bytes that went in and came out, and the time it took.
     pub fn get_info(&self) -> Option<(&'static str, usize, usize, Duration)> {
-        match &self.0 {
-            State::Head(_) => None,
-            State::Body(body) => body.codec.as_ref().map(|codec| codec.stat()),
-        }
+        let codec = self.body.as_ref()?.codec.as_ref()?;
+        Some(codec.stat())
     }
 
     /// Looks at what the client takes.
     pub fn request_filter(&mut self, req: &RequestHeader) {
-        let State::Head(head) = &mut self.0 else {
-            return;
-        };
-        if !head.is_enabled() {
+        if !self.is_header_phase() || !self.head.is_enabled() {
             return;
         }
+        let head = &mut self.head;
         head.is_head_request = req.method() == Method::HEAD;
         head.accepted = Accepted::parse(req.fields().get_all(KnownName::AcceptEncoding));
         let available = req.fields().get_by_name(b"available-dictionary");
@@ -205,27 +205,24 @@ impl ResponseCompressionCtx {
 
     /// Returns whether the body of this response would be decompressed.
     pub fn will_decompress(&self, resp: &ResponseHeader) -> bool {
-        match &self.0 {
-            State::Head(head) => matches!(head.action(resp), Action::Decompress(_)),
-            State::Body(_) => false,
-        }
+        self.is_header_phase() && matches!(self.head.action(resp), Action::Decompress(_))
     }
 
     /// Decides about the body and changes the head accordingly; `end` is a response without a body.
     ///
     /// Heads of interim responses (1xx) pass.
     pub fn response_header_filter(&mut self, resp: &mut ResponseHeader, end: bool) {
-        let State::Head(head) = &mut self.0 else {
+        if !self.is_header_phase() {
             return;
-        };
+        }
         if resp.status().is_informational() && resp.status() != 101 {
             return;
         }
-        let codec = match head.is_enabled() {
-            true => head.response(resp, end),
+        let codec = match self.head.is_enabled() {
+            true => self.head.response(resp, end),
             false => None,
         };
-        self.0 = State::Body(Body { codec, ended: end });
+        self.body = Some(Body { codec, ended: end });
     }
 
     /// Returns what is sent in place of this piece of the body, `None` if that is the piece itself.
@@ -252,7 +249,7 @@ impl ResponseCompressionCtx {
         data: Option<&Bytes>,
         end: bool,
     ) -> Result<Option<Bytes>> {
-        let State::Body(body) = &mut self.0 else {
+        let Some(body) = &mut self.body else {
             return Ok(None);
         };
         let Some(codec) = &mut body.codec else {
@@ -267,7 +264,10 @@ impl ResponseCompressionCtx {
     }
 
     /// Returns what still has to be sent of a body that ended without a last piece.
-    pub(crate) fn finish(&mut self) -> Result<Option<Bytes>> {
+    ///
+    /// # Errors
+    /// [`COMPRESSION_ERROR`](super::COMPRESSION_ERROR) if the body breaks off.
+    pub fn finish(&mut self) -> Result<Option<Bytes>> {
         let rest = self.try_response_body_filter(None, true)?;
         Ok(rest.filter(|rest| !rest.is_empty()))
     }
@@ -300,8 +300,8 @@ impl ResponseCompressionCtx {
     }
 
     fn settings(&mut self, change: impl FnOnce(&mut Head)) {
-        if let State::Head(head) = &mut self.0 {
-            change(head);
+        if self.is_header_phase() {
+            change(&mut self.head);
         }
     }
 }

@@ -558,6 +558,26 @@ fn interim_heads_decide_nothing() {
     assert_eq!(ctx.get_info().unwrap().0, "gzip");
 }
 
+#[test]
+fn a_response_in_place_of_another_begins_anew() {
+    let mut ctx = started("gzip", HTML);
+    ctx.response_body_filter(Some(&Bytes::from_static(b"given up")), false);
+    ctx.adjust_level(0);
+    ctx.restart();
+    assert!(ctx.is_header_phase() && ctx.is_enabled());
+    assert_eq!(ctx.get_info(), None);
+    let mut plain = response(200, &[("content-type", "image/png")]);
+    ctx.response_header_filter(&mut plain, false);
+    assert!(!ctx.is_enabled());
+    ctx.restart();
+    let mut resp = response(200, HTML);
+    ctx.response_header_filter(&mut resp, false);
+    assert_eq!(resp.headers["content-encoding"], "gzip");
+    let coded = ctx.response_body_filter(Some(&Bytes::from_static(b"hello")), true);
+    let mut decoder = Algorithm::Gzip.decompressor(true).unwrap();
+    assert_eq!(decoder.encode(&coded.unwrap(), true).unwrap(), "hello");
+}
+
 fn started(accept: &str, fields: Fields) -> ResponseCompressionCtx {
     let mut ctx = ResponseCompressionCtx::new(5, true, false);
     ctx.request_filter(&request("GET", &[("accept-encoding", accept)]));
