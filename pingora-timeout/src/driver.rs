@@ -179,12 +179,15 @@ impl Registration {
         let shard = Shard::of_thread();
         let waker = waker.clone();
         let id = WakerId::of(&waker);
+        // Before the wheel knows the timer: read later, the clock may be ahead of the time from
+        // which the wheel counts, and a timer that fired would be taken for one that cannot have.
+        let not_before = earliest_due(nanos);
         let (key, is_first) = SHARD[shard as usize].start(nanos, waker);
         if is_first {
             wake_driver();
         }
         Self {
-            not_before: earliest_due(nanos),
+            not_before,
             key,
             waker: id,
             shard,
@@ -196,12 +199,14 @@ impl Registration {
         if WakerId::of(waker) != self.waker && !self.replace_waker(waker) {
             return false;
         }
+        // Before the wheel counts anew, as in `new`.
+        let not_before = earliest_due(nanos);
         match self.shard().restart(self.key, nanos) {
             None => return false,
             Some(true) => wake_driver(),
             Some(false) => {}
         }
-        self.not_before = earliest_due(nanos);
+        self.not_before = not_before;
         true
     }
 
