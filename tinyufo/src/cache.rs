@@ -242,8 +242,25 @@ impl<K: Hash, T: Clone + Send + Sync + 'static> TinyUfo<K, T> {
             loan += given;
             missing -= given;
         }
+        if missing > 0 {
+            // Somebody has made spare meanwhile what the others had.
+            loan += self.take_spare(missing);
+        }
         let mut shard = self.shards[own].0.write();
         shard.grow(loan);
+        if usize::from(weight) > shard.budget() {
+            // Still not: rather than make room for ever, take it for one that does not fit.
+            let replaced = shard.remove(hash);
+            self.settle(&mut shard);
+            drop(shard);
+            drop(replaced);
+            out.push(KV {
+                key: hash,
+                data,
+                weight,
+            });
+            return out;
+        }
         let replaced = shard.put(hash, data, weight, &mut out);
         self.settle(&mut shard);
         drop(shard);
