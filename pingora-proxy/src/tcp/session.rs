@@ -1,27 +1,30 @@
 //! [`TcpSession`]: a connection of a client, and what was looked at of its first bytes.
 
 use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use log::debug;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::protocols::tls::SslDigest;
-use pingora_core::protocols::tls::client_hello::ClientHello;
+use pingora_core::protocols::tls::client_hello::{ClientHello, MAX_RECORD_BYTES};
 use pingora_core::protocols::{SocketDigest, Stream};
 use pingora_error::{
     Error,
     ErrorType::{ReadError, ReadTimedout, WriteError},
     OrErr, Result,
 };
-use pingora_timeout::timeout;
+use pingora_timeout::fast_timeout::Deadline;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::relay::{Relay, Side};
 
 /// How many first bytes can be looked at: as many as the longest ClientHello takes in records.
-const MAX_PEEK_BYTES: usize = 20 * 1024;
+const MAX_PEEK_BYTES: usize = MAX_RECORD_BYTES;
 
 /// How much is read at a time while looking.
 const PEEK_READ_BYTES: usize = 2 * 1024;
@@ -90,13 +93,14 @@ impl TcpSession {
     ///
     /// # Errors
     /// `ReadTimedout` after [`peek_timeout`](super::TcpProxyOptions::peek_timeout), `ReadError`
-    /// when the connection breaks or `count` is more than 20 KiB.
+    /// when the connection breaks or `count` is more than 64 KiB.
     pub async fn peek(&mut self, count: usize) -> Result<&[u8]> {
         if count > MAX_PEEK_BYTES {
             return Error::e_explain(ReadError, "more than can be looked at");
         }
+        let mut deadline = Deadline::new(self.peek_timeout);
         while self.first.len() < count {
-            if self.read_more().await? == 0 {
+            if self.read_more(&mut deadline).await? == 0 {
                 break;
             }
         }
@@ -110,6 +114,7 @@ impl TcpSession {
     /// # Errors
     /// As [`peek`](Self::peek); `ReadError` for a message that is TLS but malformed.
     pub async fn client_hello(&mut self) -> Result<Option<&ClientHello>> {
+        let mut deadline = Deadline::new(self.peek_timeout);
         // Each turn receives something, up to a limit.
         while self.hello.is_none() {
             match ClientHello::parse(&self.first) {
@@ -121,7 +126,7 @@ impl TcpSession {
                     return Error::e_explain(ReadError, "ClientHello in too many bytes");
                 }
                 Ok(None) => {
-                    if self.read_more().await? == 0 {
+                    if self.read_more(&mut deadline).await? == 0 {
                         return Ok(None);
                     }
                 }
@@ -143,12 +148,23 @@ impl TcpSession {
         Ok(())
     }
 
-    async fn read_more(&mut self) -> Result<usize> {
+    /// Receives something, before `deadline`, which bounds all that is looked at together.
+    async fn read_more(&mut self, deadline: &mut Deadline) -> Result<usize> {
         self.first.reserve(PEEK_READ_BYTES);
-        match timeout(self.peek_timeout, self.stream.read_buf(&mut self.first)).await {
-            Ok(read) => read.or_err(ReadError, "while looking at a connection"),
-            Err(_) => Error::e_explain(ReadTimedout, "the client does not say what it wants"),
-        }
+        let mut reading = pin!(self.stream.read_buf(&mut self.first));
+        poll_fn(|cx| match reading.as_mut().poll(cx) {
+            Poll::Ready(read) => {
+                Poll::Ready(read.or_err(ReadError, "while looking at a connection"))
+            }
+            Poll::Pending => {
+                ready!(deadline.poll_elapsed(cx));
+                Poll::Ready(Error::e_explain(
+                    ReadTimedout,
+                    "the client does not say what it wants",
+                ))
+            }
+        })
+        .await
         .map_err(Error::into_down)
     }
 

@@ -1,28 +1,35 @@
 //! [`ClientHello`]: what a client says before TLS is decided on, read from the bytes it sent: pure.
 //!
-//! For routing connections without ending their TLS. A listener that ends it learns the same from
-//! its library.
+//! For routing connections without ending their TLS, and for hooks that look before a listener does:
+//! the libraries tell different parts of it, or none. It may come in any number of records, and a
+//! record in any number of packets (RFC 8446 section 5.1).
 
 use std::fmt;
 
-use bytes::Bytes;
-
 /// The longest first message that is read. A usual one takes half a kilobyte, one with a
 /// post-quantum key share 2 KiB.
-const MAX_MESSAGE_BYTES: usize = 16 * 1024;
+const MAX_MESSAGE_BYTES: usize = 32 * 1024;
 
-/// The most records that message may be spread over; more are a waste of everybody's time.
-const MAX_RECORDS: usize = 64;
+/// The most bytes its records take; shorter records than that allows only waste time.
+pub const MAX_RECORD_BYTES: usize = 2 * MAX_MESSAGE_BYTES;
 
+/// The most records it is read from: each look at the connection reads all of them again.
+const MAX_RECORDS: usize = 1024;
+
+/// Length of the head of a record: type, version, length.
+const RECORD_HEAD: usize = 5;
 const RECORD_HANDSHAKE: u8 = 22;
 const MESSAGE_CLIENT_HELLO: u8 = 1;
 
 /// Extensions this file reads (RFC 6066, 7301, 8446).
 const SERVER_NAME: u16 = 0;
+const SUPPORTED_GROUPS: u16 = 10;
+const SIGNATURE_ALGORITHMS: u16 = 13;
 const ALPN: u16 = 16;
 const SUPPORTED_VERSIONS: u16 = 43;
 
-/// The first message of a TLS client (RFC 8446 section 4.1.2).
+/// The first message of a TLS client (RFC 8446 section 4.1.2): what it offers and asks for, in its
+/// order. Fingerprints like JA3 and JA4 are made of this.
 ///
 /// ```
 /// use pingora_core::protocols::tls::client_hello::ClientHello;
@@ -35,16 +42,22 @@ const SUPPORTED_VERSIONS: u16 = 43;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClientHello {
+    /// The version in the head of the message, `0x0303` since TLS 1.2.
+    pub legacy_version: u16,
+    /// The versions offered since TLS 1.3, as `0x0304`; empty before.
+    pub versions: Vec<u16>,
+    /// The cipher suites.
+    pub cipher_suites: Vec<u16>,
+    /// The numbers of the extensions.
+    pub extensions: Vec<u16>,
+    /// The key exchange groups.
+    pub groups: Vec<u16>,
+    /// The signature algorithms.
+    pub signature_algorithms: Vec<u16>,
+    /// The protocols offered by ALPN, best first.
+    pub alpn: Vec<Vec<u8>>,
     /// The name the client wants to talk to, in lower case, without a final dot.
     pub server_name: Option<String>,
-    /// The protocols it offers, best first.
-    pub alpn: Vec<Bytes>,
-    /// The versions of TLS it offers, as `0x0304` for 1.3.
-    pub versions: Vec<u16>,
-    /// The cipher suites it offers, in its order.
-    pub cipher_suites: Vec<u16>,
-    /// The extensions it sends, in its order.
-    pub extensions: Vec<u16>,
 }
 
 /// Why bytes are no first message of a TLS client.
@@ -59,72 +72,83 @@ impl fmt::Display for ClientHelloError {
 
 impl std::error::Error for ClientHelloError {}
 
-type Parsed<T> = Result<T, ClientHelloError>;
-
 impl ClientHello {
     /// Reads the message at the start of what a client sent; `None` when more is needed.
     ///
     /// It may be spread over records in any way.
     ///
     /// # Errors
-    /// The bytes are no TLS, or another message, or malformed, or longer than 16 KiB.
+    /// The bytes are no TLS, or another message, or malformed, or longer than 32 KiB.
     pub fn parse(bytes: &[u8]) -> Result<Option<ClientHello>, ClientHelloError> {
-        let Some(message) = message(bytes)? else {
-            return Ok(None);
-        };
-        let mut reader = Reader(&message);
-        read_hello(&mut reader)
-            .ok_or(ClientHelloError("malformed ClientHello"))
-            .map(Some)
+        match read(bytes) {
+            Progress::Need(_) => Ok(None),
+            Progress::Whole(hello) => Ok(Some(hello)),
+            Progress::Malformed(why) => Err(ClientHelloError(why)),
+        }
     }
 }
 
-/// Joins the records until the message is whole; returns it without its header.
-fn message(mut bytes: &[u8]) -> Parsed<Option<Vec<u8>>> {
-    let mut message = Vec::new();
-    for _ in 0..MAX_RECORDS {
-        if bytes.first().is_some_and(|kind| *kind != RECORD_HANDSHAKE)
-            || bytes.get(1).is_some_and(|major| *major != 3)
-        {
-            return Err(ClientHelloError("not a TLS handshake"));
-        }
-        let Some((head, rest)) = bytes.split_at_checked(5) else {
-            return Ok(None);
-        };
-        let length = usize::from(u16::from_be_bytes([head[3], head[4]]));
-        if length == 0 || length > MAX_MESSAGE_BYTES {
-            return Err(ClientHelloError("invalid length of a TLS record"));
-        }
-        let here = &rest[..rest.len().min(length)];
-        message.extend_from_slice(here);
+/// What the bytes received so far say about the message.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// At least this many bytes of the connection are needed to say more.
+    Need(usize),
+    Whole(ClientHello),
+    /// It is none.
+    Malformed(&'static str),
+}
+
+/// Reads the records at the beginning of a connection.
+pub(crate) fn read(received: &[u8]) -> Progress {
+    let mut message: Vec<u8> = Vec::new();
+    let mut at = 0;
+    for _ in 0..=MAX_RECORDS {
         if message
             .first()
             .is_some_and(|kind| *kind != MESSAGE_CLIENT_HELLO)
         {
-            return Err(ClientHelloError("the first TLS message is no ClientHello"));
+            return Progress::Malformed("the first TLS message is no ClientHello");
         }
-        if let Some((head, _)) = message.split_at_checked(4) {
-            let whole = 4 + u32::from_be_bytes([0, head[1], head[2], head[3]]) as usize;
-            if whole > MAX_MESSAGE_BYTES {
-                return Err(ClientHelloError("ClientHello longer than 16 KiB"));
+        if let Some((&[_, a, b, c], body)) = message.split_first_chunk::<4>() {
+            let length = u32::from_be_bytes([0, a, b, c]) as usize;
+            if length > MAX_MESSAGE_BYTES {
+                return Progress::Malformed("the ClientHello is longer than 32 KiB");
             }
-            if message.len() >= whole {
-                message.truncate(whole);
-                message.drain(..4);
-                return Ok(Some(message));
+            if let Some((body, _)) = body.split_at_checked(length) {
+                return match read_hello(&mut Reader(body)) {
+                    Some(hello) => Progress::Whole(hello),
+                    None => Progress::Malformed("the ClientHello is malformed"),
+                };
             }
         }
-        if here.len() < length {
-            return Ok(None);
+        let rest = &received[at..];
+        if rest.first().is_some_and(|kind| *kind != RECORD_HANDSHAKE)
+            || rest.get(1).is_some_and(|major| *major != 3)
+        {
+            return Progress::Malformed("this is no TLS handshake");
         }
-        bytes = &rest[length..];
+        let Some(head) = rest.first_chunk::<RECORD_HEAD>() else {
+            return Progress::Need(at + RECORD_HEAD);
+        };
+        let length = usize::from(u16::from_be_bytes([head[3], head[4]]));
+        let end = at + RECORD_HEAD + length;
+        if length == 0 || end > MAX_RECORD_BYTES {
+            return Progress::Malformed("the ClientHello is in too many records");
+        }
+        let Some(fragment) = received.get(at + RECORD_HEAD..end) else {
+            return Progress::Need(end);
+        };
+        message.extend_from_slice(fragment);
+        at = end;
     }
-    Err(ClientHelloError("ClientHello in too many records"))
+    Progress::Malformed("the ClientHello is in too many records")
 }
 
 fn read_hello(reader: &mut Reader<'_>) -> Option<ClientHello> {
-    let mut hello = ClientHello::default();
-    let legacy_version = reader.u16()?;
+    let mut hello = ClientHello {
+        legacy_version: reader.u16()?,
+        ..ClientHello::default()
+    };
     let _random = reader.take(32)?;
     let _session = reader.short()?;
     hello.cipher_suites = reader.long()?.numbers()?;
@@ -143,13 +167,7 @@ fn read_hello(reader: &mut Reader<'_>) -> Option<ClientHello> {
             read_extension(&mut hello, kind, content)?;
         }
     }
-    if !reader.0.is_empty() {
-        return None;
-    }
-    if hello.versions.is_empty() {
-        hello.versions.push(legacy_version);
-    }
-    Some(hello)
+    reader.0.is_empty().then_some(hello)
 }
 
 fn read_extension(hello: &mut ClientHello, kind: u16, mut content: Reader<'_>) -> Option<()> {
@@ -168,9 +186,11 @@ fn read_extension(hello: &mut ClientHello, kind: u16, mut content: Reader<'_>) -
                 if protocol.is_empty() {
                     return None;
                 }
-                hello.alpn.push(Bytes::copy_from_slice(protocol));
+                hello.alpn.push(protocol.to_vec());
             }
         }
+        SUPPORTED_GROUPS => hello.groups = content.long()?.numbers()?,
+        SIGNATURE_ALGORITHMS => hello.signature_algorithms = content.long()?.numbers()?,
         SUPPORTED_VERSIONS => hello.versions = content.short()?.numbers()?,
         _ => return Some(()),
     }
@@ -229,118 +249,4 @@ impl<'a> Reader<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn list(bytes: &[u8]) -> Vec<u8> {
-        [&(bytes.len() as u16).to_be_bytes(), bytes].concat()
-    }
-
-    fn extension(kind: u16, content: &[u8]) -> Vec<u8> {
-        [&kind.to_be_bytes()[..], &list(content)].concat()
-    }
-
-    fn sni(name: &[u8]) -> Vec<u8> {
-        extension(SERVER_NAME, &list(&[&[0][..], &list(name)].concat()))
-    }
-
-    /// A message with these extensions, without its header.
-    fn body(extensions: &[u8]) -> Vec<u8> {
-        let fixed = [
-            &[3, 3][..],
-            &[7; 32],
-            &[0],
-            &list(&[0x13, 1, 0x13, 2]),
-            &[1, 0],
-        ]
-        .concat();
-        [fixed, list(extensions)].concat()
-    }
-
-    /// Records of at most `size` bytes that hold the message.
-    fn records(body: &[u8], size: usize) -> Vec<u8> {
-        let length = (body.len() as u32).to_be_bytes();
-        let message = [&[1], &length[1..], body].concat();
-        let record = |part: &[u8]| [&[22, 3, 1][..], &list(part)].concat();
-        message.chunks(size).flat_map(record).collect()
-    }
-
-    fn name_in(extensions: &[u8]) -> Result<Option<String>, ()> {
-        let parsed = ClientHello::parse(&records(&body(extensions), 10_000));
-        parsed
-            .map(|hello| hello.unwrap().server_name)
-            .map_err(|_| ())
-    }
-
-    #[test]
-    fn everything_is_read_however_it_is_cut() {
-        let alpn = extension(ALPN, &list(b"\x02h2\x08http/1.1"));
-        let versions = extension(SUPPORTED_VERSIONS, b"\x04\x03\x04\x03\x03");
-        let unknown = extension(0xfafa, b"anything");
-        let extensions = [sni(b"Example.COM"), alpn, versions, unknown].concat();
-        let body = body(&extensions);
-        for size in [3, 50, 10_000] {
-            let wire = records(&body, size);
-            let hello = ClientHello::parse(&wire).unwrap().unwrap();
-            assert_eq!(hello.server_name.as_deref(), Some("example.com"));
-            assert_eq!(hello.alpn, ["h2", "http/1.1"]);
-            assert_eq!(hello.versions, [0x0304, 0x0303]);
-            assert_eq!(hello.cipher_suites, [0x1301, 0x1302]);
-            assert_eq!(hello.extensions, [0, 16, 43, 0xfafa]);
-            for end in 0..wire.len() {
-                assert_eq!(ClientHello::parse(&wire[..end]), Ok(None), "{size} {end}");
-            }
-        }
-        let too_many = ClientHello::parse(&records(&body, 1));
-        assert!(too_many.is_err());
-    }
-
-    #[test]
-    fn an_old_client_says_less() {
-        let fixed = [&[3, 1][..], &[7; 32], &[0], &list(&[0, 5]), &[1, 0]].concat();
-        let hello = ClientHello::parse(&records(&fixed, 100)).unwrap().unwrap();
-        assert_eq!((hello.server_name, hello.versions), (None, vec![0x0301]));
-    }
-
-    #[test]
-    fn names_are_host_names() {
-        let cases: [(&[u8], Result<Option<&str>, ()>); 8] = [
-            (b"a.example", Ok(Some("a.example"))),
-            (b"a.example.", Ok(Some("a.example"))),
-            (b"_x.example", Ok(Some("_x.example"))),
-            (b"a\0.example", Err(())),
-            (b"a b", Err(())),
-            (b"", Err(())),
-            (b"\xc3\xa4.example", Err(())),
-            (&[b'a'; 254], Err(())),
-        ];
-        for (name, expected) in cases {
-            let expected = expected.map(|name| name.map(str::to_string));
-            assert_eq!(name_in(&sni(name)), expected, "{name:?}");
-        }
-        // Two names, or one and something behind it.
-        assert!(name_in(&[sni(b"a"), sni(b"b")].concat()).is_err());
-        assert!(name_in(&extension(SERVER_NAME, b"\0\x04\0\0\x01ax")).is_err());
-    }
-
-    #[test]
-    fn other_things_are_refused() {
-        let hello = records(&body(&sni(b"a.example")), 10_000);
-        let cases: [(&str, Vec<u8>); 8] = [
-            ("plain HTTP", b"GET / HTTP/1.1\r\n\r\n".to_vec()),
-            ("another record", [&[23], &hello[1..]].concat()),
-            ("another version", [&[22, 2], &hello[2..]].concat()),
-            ("another message", [&hello[..5], &[2], &hello[6..]].concat()),
-            ("an empty record", vec![22, 3, 1, 0, 0]),
-            ("a long record", vec![22, 3, 1, 0x40, 1]),
-            ("a long message", vec![22, 3, 1, 0, 4, 1, 0, 0x40, 1]),
-            (
-                "bytes behind the extensions",
-                records(&[body(&[]), vec![0]].concat(), 999),
-            ),
-        ];
-        for (what, bytes) in cases {
-            assert!(ClientHello::parse(&bytes).is_err(), "{what}");
-        }
-    }
-}
+mod tests;
