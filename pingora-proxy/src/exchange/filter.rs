@@ -60,6 +60,7 @@ where
     async fn on_head(&mut self, mut head: Box<ResponseHeader>, end: bool) -> Result<()> {
         let upgraded = self.leg.is_tunnel();
         if head.status().is_informational() && !upgraded {
+            self.leg.normalize(&mut head);
             return self.queue(HttpTask::Header(head, false));
         }
         self.leg.normalize(&mut head);

@@ -412,6 +412,11 @@ fn odd_hosts() {
             "GET / HTTP/1.1\r\nHost: a:99999\r\n\r\n",
             BAD,
         ),
+        bad(
+            "absolute form, invalid Host",
+            "GET http://a/ HTTP/1.1\r\nHost: b@c,d/e\r\n\r\n",
+            BAD,
+        ),
         bad("none, absolute form", "GET http://a/ HTTP/1.1\r\n\r\n", BAD),
         bad(
             "absolute form with a user",
@@ -712,6 +717,9 @@ fn absolute_form() {
             assert_eq!(request.fields.all("host"), [host], "{target}");
             assert_eq!(request.target, path, "{target}");
         }
+        // HTTP/1.0 needs no Host: the target has it.
+        let request = seen("GET http://real/x HTTP/1.0\r\n\r\n").await;
+        assert_eq!(request.fields.all("host"), ["real"]);
     });
 }
 

@@ -799,3 +799,20 @@ fn uploads_stream() {
         assert!(client.read_head().await.starts_with(b"HTTP/1.1 204 "));
     });
 }
+
+/// What an informational response says to this hop stays here (RFC 9110 section 7.6.1).
+#[test]
+fn informational_responses_lose_what_was_meant_for_us() {
+    harness::run(async {
+        let early = "HTTP/1.1 103 Early Hints\r\nConnection: close, X-Int\r\nX-Int: secret\r\n\
+                     Keep-Alive: timeout=1\r\nLink: </a>\r\n\r\n";
+        let reply = Reply::raw(early).then("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        let origin = Origin::start(move |_| reply.clone()).await;
+        let proxy = harness::forward(origin.addr()).await;
+        let request = b"GET / HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n";
+        let answer = harness::ask(proxy.addr(), request, 1000).await;
+        let text = String::from_utf8(answer.bytes).unwrap();
+        let (first, _) = text.split_once("\r\n\r\n").unwrap();
+        assert_eq!(first, "HTTP/1.1 103 Early Hints\r\nLink: </a>");
+    });
+}

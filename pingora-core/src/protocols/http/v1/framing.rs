@@ -230,7 +230,8 @@ fn content_length(fields: &Fields) -> Result<Option<u64>, &'static str> {
     Ok(Some(length))
 }
 
-fn check_host(req: &RequestHeader) -> Result<(), HeadError> {
+/// Checks `Host` (RFC 9112 section 3.2), by which an absolute target must not be passed either.
+pub(super) fn check_host(req: &RequestHeader) -> Result<(), HeadError> {
     let fields = req.fields();
     if !fields.has(KnownName::Host) {
         return if req.version() == Version::HTTP_11 {

@@ -14,7 +14,7 @@ use pingora_error::{
 };
 
 use super::super::body::{BodyDecoder, Decoded};
-use super::super::framing::request_framing;
+use super::super::framing::{check_host, request_framing};
 use super::super::head::{HeadError, parse_request};
 use super::{HALF_CLOSE_GRACE, HttpSession, State};
 use pingora_timeout::fast_timeout::Deadline;
@@ -105,7 +105,11 @@ impl HttpSession {
                     return Poll::Ready(Err(read_error(e, "while reading the request body")));
                 }
                 Poll::Pending => {
-                    if self.state.read_timeout.is_none() || self.state.upgraded {
+                    // A client that waits for a 100 owes nothing yet.
+                    if self.state.read_timeout.is_none()
+                        || self.state.upgraded
+                        || self.may_withhold_body()
+                    {
                         return Poll::Pending;
                     }
                     self.state.pace.waits(Instant::now);
@@ -158,6 +162,11 @@ impl HttpSession {
         loop {
             if let Some(grace) = &mut self.state.half_closed {
                 if !self.state.options.abort_on_close {
+                    return Poll::Pending;
+                }
+                if self.state.wire.needs_flush() {
+                    // Whether it takes the answer shows in sending it, and has its own limits.
+                    grace.reset(HALF_CLOSE_GRACE);
                     return Poll::Pending;
                 }
                 ready!(grace.poll_elapsed(cx));
@@ -240,8 +249,11 @@ impl HttpSession {
     /// Takes over what the request head says.
     fn start_request(&mut self) -> Result<()> {
         let req = self.state.req.as_deref_mut().expect("set by the caller");
-        overwrite_host(req);
-        let framing = match request_framing(req) {
+        let checked = check_host(req).and_then(|()| {
+            overwrite_host(req);
+            request_framing(req)
+        });
+        let framing = match checked {
             Ok(framing) => framing,
             Err(e) => return Err(self.refuse(e)),
         };
@@ -346,7 +358,8 @@ fn overwrite_host(req: &mut pingora_http::RequestHeader) {
         return;
     }
     let authority = authority.to_vec();
-    if req.fields().get_all(KnownName::Host).count() == 1 {
+    // At most one: that was checked. HTTP/1.0 may have none.
+    if req.fields().get_all(KnownName::Host).count() <= 1 {
         req.set_known(KnownName::Host, &authority);
     }
 }

@@ -12,7 +12,7 @@ use http::{HeaderMap, Method, StatusCode, Version};
 use log::{debug, warn};
 use pingora_error::{
     Error,
-    ErrorType::{ConnectionClosed, WriteError, WriteTimedout},
+    ErrorType::{ConnectionClosed, InvalidHTTPHeader, WriteError, WriteTimedout},
     Result,
 };
 use pingora_http::ResponseHeader;
@@ -22,9 +22,12 @@ use pingora_timeout::fast_timeout::Deadline;
 use super::super::common::is_upgrade_resp;
 use super::super::framing::{BodyLength, connection_options, parse_length};
 use super::super::wire::OUTPUT_HIGH_WATER;
-use super::{HALF_CLOSE_GRACE, HttpSession};
+use super::HttpSession;
 use crate::protocols::http::HttpTask;
 use crate::protocols::http::date::get_cached_date;
+
+/// Bytes a TLS library may hold back of what was written to it.
+const MAX_HIDDEN_BYTES: usize = 64 * 1024;
 
 /// Bytes queued by [`send_proxy_task`](HttpSession::send_proxy_task) that were not sent: whoever
 /// queues must write at times.
@@ -151,14 +154,7 @@ impl HttpSession {
             return Poll::Ready(Ok(()));
         }
         let before = self.state.wire.output.len();
-        let flushed = self.state.wire.poll_flush(cx);
-        if let Some(grace) = &mut self.state.half_closed
-            && self.state.wire.output.len() < before
-        {
-            // It takes the answer: it is there.
-            grace.reset(HALF_CLOSE_GRACE);
-        }
-        match flushed {
+        match self.state.wire.poll_flush(cx) {
             Poll::Ready(Ok(())) => {
                 if let Some(timer) = &mut self.state.write_timer {
                     timer.running = false;
@@ -241,9 +237,11 @@ impl HttpSession {
 
     fn poll_write_timer(&mut self, before: usize, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let left = self.state.wire.output.len();
+        // Nothing left here and not done: it waits in the TLS library, which does not say how much.
+        let owed = if left == 0 { MAX_HIDDEN_BYTES } else { left };
         let limit = match self.state.min_send_rate {
             Some(rate) => Some(Duration::from_millis(
-                (left as u64 * 1000) / rate as u64 + 1,
+                (owed as u64 * 1000) / rate as u64 + 1,
             )),
             None => self.state.write_timeout,
         };
@@ -252,7 +250,7 @@ impl HttpSession {
         };
         // A rate is kept by all that was queued; a client that takes a byte now and then is slow.
         let owed = match self.state.min_send_rate {
-            Some(_) => left,
+            Some(_) => owed,
             None => 0,
         };
         let timer = self.state.write_timer.get_or_insert_default();
@@ -359,12 +357,21 @@ impl HttpSession {
     }
 
     /// From here on bytes are passed as they are, in both directions.
-    fn queue_switch(&mut self, header: Box<ResponseHeader>) -> Result<()> {
+    fn queue_switch(&mut self, mut header: Box<ResponseHeader>) -> Result<()> {
         if !self.is_upgrade_req() || !is_upgrade_resp(&header) {
             self.state.broken = true;
             return Error::e_explain(WriteError, "101 to a client that asked for no upgrade")
                 .map_err(Error::into_down);
         }
+        if !self.state.body.is_done() && self.state.body.remaining().is_none() {
+            // Nothing tells where chunks end and the tunnel begins.
+            self.state.broken = true;
+            return Error::e_explain(InvalidHTTPHeader, "101 in the middle of a chunked request")
+                .map_err(Error::into_up);
+        }
+        // It has no body, whatever its fields say.
+        header.remove_known(KnownName::ContentLength);
+        header.remove_known(KnownName::TransferEncoding);
         self.put_head(&header);
         self.state.resp = Some(header);
         self.state.upgraded = true;
