@@ -387,6 +387,7 @@ mod tests {
         bridge.response_body(&mut none);
         assert_eq!(none, None);
         // A new try gets the body from its beginning.
+        let mut body = None;
         for piece in ["AAAAAAV", "AAAAAAVoZWxsbw=="] {
             bridge.request_body_restart();
             body = Some(Bytes::from_static(piece.as_bytes()));
