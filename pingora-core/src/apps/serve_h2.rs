@@ -19,8 +19,7 @@ use pingora_timeout::fast_timeout::Deadline;
 
 use super::HttpServerApp;
 use crate::protocols::http::v2::server::{
-    Counters, DEFAULT_IDLE_TIMEOUT, H2Accept, HttpSession, MAX_MALFORMED, ResetBudget, handshake,
-    sessions_at_most,
+    Arrival, Budget, Counters, DEFAULT_IDLE_TIMEOUT, HttpSession, handshake, sessions_at_most,
 };
 use crate::protocols::http::{HttpLimits, ServerSession};
 use crate::protocols::{Digest, Stream};
@@ -58,8 +57,8 @@ where
             .and_then(|options| options.h2_idle_timeout)
             .unwrap_or(DEFAULT_IDLE_TIMEOUT),
         counters: Arc::default(),
-        resets: ResetBudget::new(Instant::now()),
-        malformed: 0,
+        resets: Budget::of_resets(Instant::now()),
+        malformed: Budget::of_malformed(Instant::now()),
         idle: None,
         ending: false,
     };
@@ -88,7 +87,8 @@ where
                     app.process_new_http(session, &shutdown).await;
                 });
             }
-            Event::Rejected => serving.count_malformed(),
+            Event::Malformed => serving.count_malformed(),
+            Event::Refused => (),
             Event::Stop => serving.end_gracefully(),
             Event::Idle if serving.ending => return,
             Event::Idle => serving.end_gracefully(),
@@ -106,7 +106,9 @@ where
 enum Event {
     Request(HttpSession),
     /// A stream brought no valid request.
-    Rejected,
+    Malformed,
+    /// A request was answered without a session.
+    Refused,
     /// The server stops.
     Stop,
     /// There was no request for too long.
@@ -124,8 +126,8 @@ struct Serving {
     at_most: usize,
     requests_left: Option<u32>,
     counters: Arc<Counters>,
-    resets: ResetBudget,
-    malformed: u32,
+    resets: Budget,
+    malformed: Budget,
     idle_limit: Duration,
     /// Runs while there is no session.
     idle: Option<Deadline>,
@@ -150,11 +152,12 @@ impl Serving {
         let accepted =
             HttpSession::poll_from_h2_conn(&mut self.connection, &self.digest, &self.limits, cx);
         match accepted {
-            Poll::Ready(Ok(Some(H2Accept::Session(mut session)))) => {
+            Poll::Ready(Ok(Some(Arrival::Session(mut session)))) => {
                 session.set_guard(self.counters.guard());
                 return Poll::Ready(Event::Request(session));
             }
-            Poll::Ready(Ok(Some(H2Accept::Rejected))) => return Poll::Ready(Event::Rejected),
+            Poll::Ready(Ok(Some(Arrival::Malformed))) => return Poll::Ready(Event::Malformed),
+            Poll::Ready(Ok(Some(Arrival::Refused))) => return Poll::Ready(Event::Refused),
             Poll::Ready(Ok(None)) => return Poll::Ready(Event::Ended),
             Poll::Ready(Err(e)) => return Poll::Ready(Event::Failed(e)),
             Poll::Pending => (),
@@ -187,8 +190,7 @@ impl Serving {
     }
 
     fn count_malformed(&mut self) {
-        self.malformed += 1;
-        if self.malformed > MAX_MALFORMED {
+        if !self.malformed.charge(1, Instant::now()) {
             self.refuse_more("too many malformed requests");
         }
     }

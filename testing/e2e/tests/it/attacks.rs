@@ -327,6 +327,25 @@ fn malformed_requests() {
     });
 }
 
+/// Requests that are answered with a refusal are no attack, however many.
+#[test]
+fn refused_requests() {
+    harness::run(async {
+        let origin = Origin::start(|_| Reply::ok("")).await;
+        let proxy = forward(origin.addr()).await;
+        let mut requests = h2::connect(proxy.addr()).await;
+        for at in 0..100 {
+            let request = Request::get("http://a/").header("expect", "x");
+            let request = request.body(()).unwrap();
+            let response = requests.send_request(request, true).unwrap().0.await;
+            assert_eq!(response.unwrap().status(), 417, "{at}");
+        }
+        let request = Request::get("http://a/").body(()).unwrap();
+        let response = requests.send_request(request, true).unwrap().0.await;
+        assert_eq!(response.unwrap().status(), 200);
+    });
+}
+
 /// Sets a short write timeout.
 struct Impatient(SocketAddr);
 

@@ -251,7 +251,7 @@ fn request_to_h2(
     if parts
         .headers
         .get(EXPECT)
-        .is_some_and(|v| v != "100-continue")
+        .is_some_and(|v| !v.as_bytes().eq_ignore_ascii_case(b"100-continue"))
     {
         parts.headers.remove(EXPECT);
     }

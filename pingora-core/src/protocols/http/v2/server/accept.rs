@@ -53,6 +53,16 @@ pub enum H2Accept {
     Rejected,
 }
 
+/// As [`H2Accept`], telling a client that breaks the protocol from one that asks too much.
+pub(crate) enum Arrival {
+    /// A request.
+    Session(HttpSession),
+    /// No valid request: its stream was reset.
+    Malformed,
+    /// A request that was answered already.
+    Refused,
+}
+
 /// Returns the options of a connection that faces the internet.
 ///
 /// 64 KiB of header list, 100 streams at once, 64 KiB of unread body per stream, extended CONNECT
@@ -125,7 +135,11 @@ impl HttpSession {
         digest: Arc<Digest>,
     ) -> Result<Option<H2Accept>> {
         let limits = HttpLimits::default();
-        poll_fn(|cx| Self::poll_from_h2_conn(conn, &digest, &limits, cx)).await
+        let arrived = poll_fn(|cx| Self::poll_from_h2_conn(conn, &digest, &limits, cx)).await?;
+        Ok(arrived.map(|arrival| match arrival {
+            Arrival::Session(session) => H2Accept::Session(session),
+            Arrival::Malformed | Arrival::Refused => H2Accept::Rejected,
+        }))
     }
 
     /// Polls for the next request, held to `limits`.
@@ -134,7 +148,7 @@ impl HttpSession {
         digest: &Arc<Digest>,
         limits: &HttpLimits,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Option<H2Accept>>> {
+    ) -> Poll<Result<Option<Arrival>>> {
         Poll::Ready(match ready!(conn.poll_accept(cx)) {
             Some(Ok((request, respond))) => Ok(Some(accept(request, respond, digest, limits))),
             Some(Err(e)) => Err(stream_error(e, "while waiting for a request").into_down()),
@@ -152,19 +166,19 @@ fn accept(
     mut respond: SendResponse<Bytes>,
     digest: &Arc<Digest>,
     limits: &HttpLimits,
-) -> H2Accept {
+) -> Arrival {
     let (parts, body) = request.into_parts();
     match accept_request(parts, limits) {
-        Ok(head) => H2Accept::Session(session(head, body, respond, limits, digest)),
+        Ok(head) => Arrival::Session(session(head, body, respond, limits, digest)),
         Err(Refusal::Malformed(why)) => {
             debug!("request reset: {why}");
             respond.send_reset(Reason::PROTOCOL_ERROR);
-            H2Accept::Rejected
+            Arrival::Malformed
         }
         Err(Refusal::Status(status)) => {
             debug!("request refused: {status}");
             refuse(&mut respond, status);
-            H2Accept::Rejected
+            Arrival::Refused
         }
     }
 }

@@ -16,8 +16,11 @@ const RESET_BURST: u32 = 200;
 /// How long it takes until one more is allowed.
 const RESET_REFILL: Duration = Duration::from_millis(50);
 
-/// Malformed requests a client may send on a connection.
-pub(crate) const MAX_MALFORMED: u32 = 32;
+/// Malformed requests a client may send, at once.
+const MALFORMED_BURST: u32 = 32;
+
+/// How long it takes until one more is allowed.
+const MALFORMED_REFILL: Duration = Duration::from_secs(1);
 
 /// What the sessions of a connection report to its accept loop.
 #[derive(Debug, Default)]
@@ -74,32 +77,46 @@ impl Drop for StreamGuard {
     }
 }
 
-/// A budget of resets that fills up with time: pure, times come in.
+/// A budget that fills up with time: pure, times come in.
 #[derive(Debug)]
-pub(crate) struct ResetBudget {
+pub(crate) struct Budget {
+    burst: u32,
+    /// How long one more takes.
+    refill: Duration,
     left: u32,
     filled_at: Instant,
 }
 
-impl ResetBudget {
-    /// Returns a full budget.
-    pub(crate) fn new(now: Instant) -> Self {
-        ResetBudget {
-            left: RESET_BURST,
+impl Budget {
+    /// Returns a full budget of resets.
+    pub(crate) fn of_resets(now: Instant) -> Self {
+        Self::new(RESET_BURST, RESET_REFILL, now)
+    }
+
+    /// Returns a full budget of malformed requests.
+    pub(crate) fn of_malformed(now: Instant) -> Self {
+        Self::new(MALFORMED_BURST, MALFORMED_REFILL, now)
+    }
+
+    fn new(burst: u32, refill: Duration, now: Instant) -> Self {
+        Budget {
+            burst,
+            refill,
+            left: burst,
             filled_at: now,
         }
     }
 
-    /// Charges resets; returns whether they were allowed.
-    pub(crate) fn charge(&mut self, resets: u32, now: Instant) -> bool {
+    /// Charges `count`; returns whether they were allowed.
+    pub(crate) fn charge(&mut self, count: u32, now: Instant) -> bool {
         let since = now.saturating_duration_since(self.filled_at);
-        let refill = since.as_millis() / RESET_REFILL.as_millis();
+        let refill = since.as_millis() / self.refill.as_millis();
         if refill > 0 {
             let refill = u32::try_from(refill).unwrap_or(u32::MAX);
-            self.left = self.left.saturating_add(refill).min(RESET_BURST);
+            self.left = self.left.saturating_add(refill).min(self.burst);
             self.filled_at = now;
         }
-        match self.left.checked_sub(resets) {
+        match self.left.checked_sub(count) {
             Some(left) => {
                 self.left = left;
                 true
@@ -117,7 +134,7 @@ mod tests {
     fn resets_are_allowed_up_to_a_burst_and_again_with_time() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let mut budget = ResetBudget::new(start);
+        let mut budget = Budget::of_resets(start);
         assert!(budget.charge(RESET_BURST, start));
         assert!(!budget.charge(1, at(49)));
         assert!(budget.charge(1, at(50)));
@@ -125,6 +142,17 @@ mod tests {
         assert!(budget.charge(2, at(150)));
         assert!(!budget.charge(RESET_BURST + 1, at(1_000_000)));
         assert!(budget.charge(RESET_BURST, at(1_000_000)));
+    }
+
+    #[test]
+    fn malformed_requests_are_allowed_again_with_time() {
+        let start = Instant::now();
+        let mut budget = Budget::of_malformed(start);
+        for _ in 0..MALFORMED_BURST {
+            assert!(budget.charge(1, start));
+        }
+        assert!(!budget.charge(1, start));
+        assert!(budget.charge(1, start + MALFORMED_REFILL));
     }
 
     #[test]

@@ -25,9 +25,9 @@ use crate::protocols::http::HttpLimits;
 use crate::protocols::http::body_buffer::FixedBuffer;
 use crate::protocols::l4::socket::SocketAddr;
 
-pub(crate) use self::accept::{DEFAULT_IDLE_TIMEOUT, sessions_at_most};
+pub(crate) use self::accept::{Arrival, DEFAULT_IDLE_TIMEOUT, sessions_at_most};
 pub use self::accept::{H2Accept, default_h2_options, handshake};
-pub(crate) use self::budget::{Counters, MAX_MALFORMED, ResetBudget, StreamGuard};
+pub(crate) use self::budget::{Budget, Counters, StreamGuard};
 pub use self::request::Idle;
 pub use h2::server::Builder as H2Options;
 

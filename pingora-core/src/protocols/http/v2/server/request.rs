@@ -49,7 +49,13 @@ impl HttpSession {
                 Poll::Ready(Err(self.failed(e, "while reading the request body")))
             }
             Poll::Pending => {
-                if self.state.read_timeout.is_none() || self.state.upgraded {
+                let state = &mut *self.state;
+                let Some(timeout) = state.read_timeout.filter(|_| !state.upgraded) else {
+                    return Poll::Pending;
+                };
+                if state.resp.is_some() && !state.output.is_ended() {
+                    // A client may listen for as long as it is answered.
+                    state.read_timer.reset(timeout);
                     return Poll::Pending;
                 }
                 ready!(self.state.read_timer.poll_elapsed(cx));

@@ -269,3 +269,33 @@ async fn extended_connect_that_is_not_granted() {
     session.write_body("hello".into(), true).await.unwrap();
     assert_eq!(answer.await.unwrap().status(), 501);
 }
+
+/// A client may be silent for as long as its answer goes on, and only then.
+#[tokio::test]
+async fn silent_clients_that_listen() {
+    let mut sessions = Vec::new();
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        let (mut requests, connection) = connection(&h2::client::Builder::new(), None).await;
+        clients.push(requests.send_request(post(), false).unwrap());
+        sessions.push(accept(connection).await);
+    }
+    let [listener, mute] = &mut sessions[..] else {
+        panic!("there are two");
+    };
+    listener
+        .write_response_header(response(200, None), false)
+        .unwrap();
+    listener.set_read_timeout(Some(Duration::from_millis(1)));
+    mute.set_read_timeout(Some(Duration::from_millis(50)));
+    // Cancel-safe: the loser is dropped.
+    let e = tokio::select! {
+        biased;
+        read = listener.read_body_bytes() => panic!("{read:?}"),
+        read = mute.read_body_bytes() => read.unwrap_err(),
+    };
+    assert_eq!(*e.etype(), pingora_error::ErrorType::ReadTimedout);
+    listener.finish().unwrap();
+    let e = listener.read_body_bytes().await.unwrap_err();
+    assert_eq!(*e.etype(), pingora_error::ErrorType::ReadTimedout);
+}
