@@ -35,6 +35,8 @@ struct Pooling;
 struct RateLimiting;
 #[doc = include_str!("../../../docs/user_guide/start_stop.md")]
 struct StartStop;
+#[doc = include_str!("../../../docs/user_guide/subrequests.md")]
+struct Subrequests;
 #[doc = include_str!("../../../docs/user_guide/tcp.md")]
 struct Tcp;
 #[cfg(feature = "any_tls")]
