@@ -192,8 +192,13 @@ where
             }
             HttpSession::H2(upstream) => {
                 let leg = H2Leg::new(upstream);
-                // Boxed: the futures of the legs are not to lie side by side in every request.
-                Box::pin(Exchange::new(&self.inner, session, ctx, leg).run(peer)).await?;
+                // Boxed: the exchanges of the legs are not to lie side by side in every request.
+                Box::pin(async move {
+                    Exchange::new(&self.inner, session, ctx, leg)
+                        .run(peer)
+                        .await
+                })
+                .await?;
             }
             HttpSession::Custom(upstream) => {
                 let leg = CustomLeg::new(upstream, peer);

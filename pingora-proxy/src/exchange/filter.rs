@@ -51,7 +51,8 @@ where
             HttpTask::Header(head, end) => self.on_head(head, end).await,
             HttpTask::Body(data, end) => self.on_body(data, end).await,
             HttpTask::UpgradedBody(data, end) => self.on_tunnel(data, end),
-            HttpTask::Trailer(Some(trailers)) => self.on_trailers(trailers).await,
+            // Boxed: few responses have any, and all would make room for what is done with them.
+            HttpTask::Trailer(Some(trailers)) => Box::pin(self.on_trailers(trailers)).await,
             HttpTask::Trailer(None) | HttpTask::Done => self.on_body(None, true).await,
             HttpTask::Failed(e) => Err(e),
         }
