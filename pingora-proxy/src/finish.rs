@@ -3,6 +3,7 @@
 use log::{debug, error};
 use pingora_core::apps::{HttpPersistentSettings, ReusedHttpStream};
 use pingora_core::connectors::http::custom;
+use pingora_core::protocols::http::ServerSession;
 use pingora_error::{BError, Error};
 
 use crate::request::Outcome;
@@ -28,20 +29,20 @@ where
     /// Answers what failed, logs, and returns the connection when it can carry another request.
     pub(crate) async fn finish(
         &self,
-        mut session: Session,
+        session: &mut Session,
         mut ctx: SV::CTX,
         outcome: Outcome,
     ) -> Option<ReusedHttpStream> {
         let (error, fate) = match outcome {
             Outcome::Answered | Outcome::Proxied => (None, Fate::Reuse),
             Outcome::Failed { error, tries } => {
-                let answer = self.answer(&mut session, &mut ctx, &error, tries);
+                let answer = self.answer(session, &mut ctx, &error, tries);
                 let fate = Box::pin(answer).await;
                 (Some(error), fate)
             }
         };
         self.inner
-            .logging(&mut session, error.as_deref(), &mut ctx)
+            .logging(session, error.as_deref(), &mut ctx)
             .await;
         self.settle(session, &ctx, error, fate).await
     }
@@ -85,7 +86,7 @@ where
     /// Where connection errors become decisions about reuse.
     async fn settle(
         &self,
-        mut session: Session,
+        session: &mut Session,
         ctx: &SV::CTX,
         error: Option<BError>,
         fate: Fate,
@@ -111,11 +112,13 @@ where
             session.set_keepalive(None);
         }
         let persisted = if session.as_http1().is_some_and(|h1| h1.will_keepalive()) {
-            self.inner.persist_connection_context(&session, ctx)
+            self.inner.persist_connection_context(session, ctx)
         } else {
             None
         };
-        let downstream = *session.downstream_session;
+        // By reference to here: each future that took the session would have room for all of it.
+        let nothing = ServerSession::new_custom(Box::new(()));
+        let downstream = std::mem::replace(&mut *session.downstream_session, nothing);
         let mut settings = HttpPersistentSettings::for_session(&downstream);
         if let Some(ctx) = persisted {
             settings.set_user_context(ctx);

@@ -148,7 +148,7 @@ where
                 .on_connection_reuse(&mut session, &mut ctx, previous);
         }
         let outcome = self.run_phases(&mut session, &mut ctx).await;
-        self.finish(session, ctx, outcome).await
+        self.finish(&mut session, ctx, outcome).await
     }
 
     /// A reverse proxy is no tunnel unless it was told to be.

@@ -39,7 +39,7 @@ where
         let mut ctx = self.inner.new_ctx();
         let outcome = self.run_phases(&mut session, &mut ctx).await;
         // There is no connection to keep.
-        let _ = self.finish(session, ctx, outcome).await;
+        let _ = self.finish(&mut session, ctx, outcome).await;
     }
 }
 
