@@ -105,11 +105,7 @@ impl HttpSession {
                     return Poll::Ready(Err(read_error(e, "while reading the request body")));
                 }
                 Poll::Pending => {
-                    // A client that waits for a 100 owes nothing yet.
-                    if self.state.read_timeout.is_none()
-                        || self.state.upgraded
-                        || self.may_withhold_body()
-                    {
+                    if self.state.read_timeout.is_none() || self.state.upgraded {
                         return Poll::Pending;
                     }
                     self.state.pace.waits(Instant::now);
