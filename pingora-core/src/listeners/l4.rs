@@ -90,15 +90,16 @@ impl BoundSocket {
 
     /// Keeps new connections from the backlog, as the socket is about to be closed: the system
     /// would reset them although their clients were told that they are connected. Those that are
-    /// in it can still be accepted. Does nothing to a socket another process listens on as well.
-    pub(super) fn stop_arrivals(&self) {
+    /// in it can still be accepted, and those in their handshake soon. Returns whether it did; not
+    /// to a socket another process listens on as well.
+    pub(super) fn stop_arrivals(&self) -> bool {
         let shared = |fds: &ListenFds| fds.lock().is_handed_over();
         if self.is_unix() || self.fds.as_ref().is_some_and(shared) {
-            return;
+            return false;
         }
-        if let Err(e) = sys::drop_arriving(self.listener.as_raw_fd()) {
-            log::debug!("connections may still arrive on {}: {e}", self.address());
-        }
+        sys::drop_arriving(self.listener.as_raw_fd())
+            .inspect_err(|e| log::debug!("connections may still arrive on {}: {e}", self.address()))
+            .is_ok()
     }
 }
 

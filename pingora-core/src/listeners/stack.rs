@@ -83,9 +83,10 @@ impl TransportStack {
         Box::new(stream)
     }
 
-    /// Keeps new connections from the backlog, where the system can; see [`BoundSocket`].
-    pub(crate) fn stop_arrivals(&self) {
-        self.socket.stop_arrivals();
+    /// Keeps new connections from the backlog; returns whether the system can. See
+    /// [`BoundSocket`].
+    pub(crate) fn stop_arrivals(&self) -> bool {
+        self.socket.stop_arrivals()
     }
 }
 

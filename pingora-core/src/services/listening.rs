@@ -35,6 +35,9 @@ pub type RuntimeOptsOverride = Arc<dyn Fn(&RuntimeOpts) -> Option<RuntimeOpts> +
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 
+/// How long the TCP handshakes that have begun at shutdown may take: most round trips.
+const HANDSHAKE_GRACE: Duration = Duration::from_millis(50);
+
 /// How many connections a socket may still bring at shutdown; far more than a backlog holds.
 const MAX_LAST_CONNECTIONS: usize = 1 << 16;
 
@@ -311,7 +314,7 @@ async fn accept_loop<A: ServerApp + Send + Sync + 'static>(
     // Unbounded: serving is what a service does until shutdown.
     loop {
         if *shutdown.borrow() {
-            return accept_backlog(&stack, &shared, &shutdown);
+            return accept_last(&stack, &shared, &shutdown).await;
         }
         // Where this connection will be served; without work stealing, one of several runtimes.
         let home = current_handle();
@@ -343,14 +346,28 @@ async fn accept_loop<A: ServerApp + Send + Sync + 'static>(
     }
 }
 
-/// Accepts the connections that wait in the backlog: the system has told their clients that they
-/// are connected, and would reset them when the socket is closed. That happens right after this.
+/// Accepts the connections that the closing of the socket, right after this, would reset although
+/// their clients may have been told that they are connected: those that wait in the backlog, and
+/// those whose handshake ends soon.
+async fn accept_last<A: ServerApp + Send + Sync + 'static>(
+    stack: &TransportStack,
+    shared: &Arc<Shared<A>>,
+    shutdown: &ShutdownWatch,
+) {
+    let more_to_come = stack.stop_arrivals();
+    accept_backlog(stack, shared, shutdown);
+    if more_to_come {
+        tokio::time::sleep(HANDSHAKE_GRACE).await;
+        accept_backlog(stack, shared, shutdown);
+    }
+}
+
+/// Accepts the connections that wait in the backlog.
 fn accept_backlog<A: ServerApp + Send + Sync + 'static>(
     stack: &TransportStack,
     shared: &Arc<Shared<A>>,
     shutdown: &ShutdownWatch,
 ) {
-    stack.stop_arrivals();
     for _ in 0..MAX_LAST_CONNECTIONS {
         let home = current_handle();
         match stack.accept_waiting(&home) {

@@ -27,7 +27,7 @@ const IP_LOCAL_PORT_RANGE: c_int = 51;
 const CONTROL_BYTES: usize = 64;
 
 /// An integer option, signed as the kernel has it.
-fn set_int(socket: &Socket, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
+pub(super) fn set_int(socket: &Socket, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
     set_bytes(socket, level, name, &value.to_ne_bytes())
 }
 
@@ -112,12 +112,28 @@ pub(crate) fn set_fastopen_backlog(fd: RawFd, backlog: usize) -> io::Result<()> 
     )
 }
 
-/// Has the kernel drop the packets of connections that are not in the backlog of a listening
-/// socket yet; their clients try again, and find what listens there then.
+/// Has the kernel drop what opens a connection to a listening socket; the clients try again, and
+/// find what listens there then. Handshakes that have begun go on.
+///
+/// A connection that is born at that moment inherits the filter, so it must let everything else
+/// through: one that drops all packets would silence that connection for ever.
 pub(crate) fn drop_arriving(fd: RawFd) -> io::Result<()> {
-    // One instruction: return 0, the number of bytes of a packet to keep.
-    let keep_nothing = SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0);
-    borrow(fd)?.attach_filter(&[keep_nothing])
+    const FLAGS_OFFSET: u32 = 13;
+    const SYN: u32 = 0x02;
+    let instruction = |code, jt, jf, k| SockFilter::new(code as u16, jt, jf, k);
+    // What a program returns is the number of bytes to keep of the packet, a TCP segment.
+    let drop_syn = [
+        instruction(
+            libc::BPF_LD | libc::BPF_B | libc::BPF_ABS,
+            0,
+            0,
+            FLAGS_OFFSET,
+        ),
+        instruction(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, 0, 1, SYN),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
+    ];
+    borrow(fd)?.attach_filter(&drop_syn)
 }
 
 /// Gives up on a connection whose data stays unacknowledged that long (RFC 5482).

@@ -102,3 +102,32 @@ fn private_files_are_for_their_owner_only() {
     }
     assert_eq!(std::fs::read(&path).unwrap(), b"ab");
 }
+
+/// A connection born after the filter was set inherits it, and still gets its bytes.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_handshake_that_has_begun_goes_on_when_arrivals_are_dropped() {
+    use std::io::{Read as _, Write as _};
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    // The connection is born with the first byte the client sends, not when it connects.
+    let socket = borrow(listener.as_raw_fd()).unwrap();
+    linux::set_int(&socket, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, 60).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut client = std::net::TcpStream::connect(address).unwrap();
+    drop_arriving(listener.as_raw_fd()).unwrap();
+    let late = std::net::TcpStream::connect_timeout(&address, Duration::from_millis(50));
+    assert_eq!(late.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+
+    client.write_all(b"a").unwrap();
+    let (mut accepted, _) = listener.accept().unwrap();
+    drop(listener);
+    let patience = Some(Duration::from_secs(30));
+    accepted.set_read_timeout(patience).unwrap();
+    for byte in [b"a", b"b"] {
+        let mut read = [0];
+        accepted.read_exact(&mut read).unwrap();
+        assert_eq!(&read, byte);
+        client.write_all(b"b").unwrap();
+    }
+}

@@ -146,6 +146,7 @@ fn connect_until_refused(address: SocketAddr) -> io::Result<()> {
             break;
         }
         let mut answer = [0];
+        client.set_read_timeout(Some(Duration::from_secs(30)))?;
         client.write_all(b"x")?;
         client.read_exact(&mut answer)?;
         assert_eq!(answer, *b"y");
