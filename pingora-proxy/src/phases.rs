@@ -96,7 +96,7 @@ pub trait ProxyHttp {
     ///
     /// [`ResponseCompression`]: pingora_core::modules::http::compression::ResponseCompression
     fn init_downstream_modules(&self, modules: &mut HttpModules) {
-        modules.add_module(ResponseCompressionBuilder::enable(0));
+        modules.add_module(ResponseCompressionBuilder::switched_off());
     }
 
     /// Adds the modules that responses pass on the side of the upstream, before the hooks and

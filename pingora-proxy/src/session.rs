@@ -87,7 +87,7 @@ impl Session {
             upstream_modules_ctx: HttpModuleCtx::empty(),
             #[cfg(feature = "upstream_modules")]
             upstream_modules_began: false,
-            upstream_compression: ResponseCompressionCtx::new(0, false, false),
+            upstream_compression: ResponseCompressionCtx::default(),
             ignore_downstream_range: false,
             subrequest_ctx: None,
             subrequest_spawner: None,

@@ -94,7 +94,8 @@ impl HttpModule for ResponseCompression {
 
 /// Makes the module.
 pub struct ResponseCompressionBuilder {
-    level: u32,
+    is_off: bool,
+    make: Box<dyn Fn() -> ResponseCompressionCtx + Send + Sync>,
 }
 
 impl ResponseCompressionBuilder {
@@ -102,7 +103,21 @@ impl ResponseCompressionBuilder {
     ///
     /// With level 0 the module does nothing until its settings are changed for a request.
     pub fn enable(level: u32) -> ModuleBuilder {
-        Box::new(ResponseCompressionBuilder { level })
+        Box::new(ResponseCompressionBuilder {
+            is_off: level == 0,
+            make: Box::new(move || ResponseCompressionCtx::new(level, false, false)),
+        })
+    }
+
+    /// Returns a maker of modules that do nothing until their settings are changed for a request.
+    ///
+    /// The same as [`enable(0)`](Self::enable), but for one thing: a program that switches nothing
+    /// on anywhere is linked without the libraries of the codings.
+    pub fn switched_off() -> ModuleBuilder {
+        Box::new(ResponseCompressionBuilder {
+            is_off: true,
+            make: Box::new(ResponseCompressionCtx::default),
+        })
     }
 }
 
@@ -113,12 +128,10 @@ impl HttpModuleBuilder for ResponseCompressionBuilder {
     }
 
     fn init(&self) -> Module {
-        Box::new(ResponseCompression(ResponseCompressionCtx::new(
-            self.level, false, false,
-        )))
+        Box::new(ResponseCompression((self.make)()))
     }
 
     fn is_dormant(&self) -> bool {
-        self.level == 0
+        self.is_off
     }
 }

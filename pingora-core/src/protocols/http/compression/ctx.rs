@@ -66,7 +66,15 @@ struct Head {
     is_head_request: bool,
     /// The hash of the dictionary the client has.
     available: Option<Box<[u8; 32]>>,
+    /// [`Head::make_codec`], once something was switched on.
+    make_codec: Option<MakeCodec>,
 }
+
+/// Makes what does an action to a body; the last argument is whether each piece is flushed.
+///
+/// It is reached by this pointer only, which only the settings set, so that a program that switches nothing
+/// on has no use for the libraries of the codings: the linker leaves their megabytes out.
+type MakeCodec = fn(&Head, Action, bool) -> Option<Box<dyn Encode + Send + Sync>>;
 
 #[derive(Default)]
 struct Body {
@@ -90,18 +98,11 @@ impl ResponseCompressionCtx {
     /// Level 0 does not compress. `preserve_etag` keeps strong entity tags, which otherwise become weak when
     /// the body changes.
     pub fn new(compression_level: u32, decompress_enable: bool, preserve_etag: bool) -> Self {
-        let head = Head {
-            levels: [compression_level; Algorithm::COUNT],
-            decompress: [decompress_enable; Algorithm::COUNT],
-            preserve_etag: [preserve_etag; Algorithm::COUNT],
-            min_size: DEFAULT_MIN_SIZE,
-            limits: DecompressionLimits::default(),
-            dictionary: None,
-            accepted: Accepted::NOTHING,
-            is_head_request: false,
-            available: None,
-        };
-        Self { head, body: None }
+        let mut ctx = Self::default();
+        ctx.adjust_level(compression_level);
+        ctx.adjust_decompression(decompress_enable);
+        ctx.adjust_preserve_etag(preserve_etag);
+        ctx
     }
 
     /// Forgets the response that has begun: another comes in its place. The settings stay.
@@ -111,22 +112,22 @@ impl ResponseCompressionCtx {
 
     /// Sets the level of all codings; no effect once the head of the response has passed.
     pub fn adjust_level(&mut self, new_level: u32) {
-        self.settings(|head| head.levels = [new_level; Algorithm::COUNT]);
+        self.switches(|head| head.levels = [new_level; Algorithm::COUNT]);
     }
 
     /// Sets the level of one coding; no effect once the head of the response has passed.
     pub fn adjust_algorithm_level(&mut self, algorithm: Algorithm, new_level: u32) {
-        self.settings(|head| head.levels[algorithm.index()] = new_level);
+        self.switches(|head| head.levels[algorithm.index()] = new_level);
     }
 
     /// Sets whether responses are decompressed; no effect once the head of the response has passed.
     pub fn adjust_decompression(&mut self, enabled: bool) {
-        self.settings(|head| head.decompress = [enabled; Algorithm::COUNT]);
+        self.switches(|head| head.decompress = [enabled; Algorithm::COUNT]);
     }
 
     /// Sets whether this coding is decompressed; no effect once the head of the response has passed.
     pub fn adjust_algorithm_decompression(&mut self, algorithm: Algorithm, enabled: bool) {
-        self.settings(|head| head.decompress[algorithm.index()] = enabled);
+        self.switches(|head| head.decompress[algorithm.index()] = enabled);
     }
 
     /// Sets whether strong entity tags are kept; no effect once the head of the response has passed.
@@ -299,10 +300,36 @@ impl ResponseCompressionCtx {
         }
     }
 
+    fn switches(&mut self, change: impl FnOnce(&mut Head)) {
+        self.settings(|head| {
+            head.make_codec = Some(Head::make_codec);
+            change(head);
+        });
+    }
+
     fn settings(&mut self, change: impl FnOnce(&mut Head)) {
         if self.is_header_phase() {
             change(&mut self.head);
         }
+    }
+}
+
+/// Everything is off until it is switched on.
+impl Default for ResponseCompressionCtx {
+    fn default() -> Self {
+        let head = Head {
+            levels: [0; Algorithm::COUNT],
+            decompress: [false; Algorithm::COUNT],
+            preserve_etag: [false; Algorithm::COUNT],
+            min_size: DEFAULT_MIN_SIZE,
+            limits: DecompressionLimits::default(),
+            dictionary: None,
+            accepted: Accepted::NOTHING,
+            is_head_request: false,
+            available: None,
+            make_codec: None,
+        };
+        Self { head, body: None }
     }
 }
 
@@ -341,19 +368,22 @@ impl Head {
         }
         // A stream is read as it is written; what has a length comes at once.
         let flush = !headers::has_length(resp);
-        let (codec, algorithm, coding) = match action {
+        let codec = self.make_codec?(self, action, flush)?;
+        let (algorithm, coding) = match action {
             Action::Nothing => return None,
-            Action::Compress(algorithm) => (
-                self.compressor(algorithm, flush)?,
-                algorithm,
-                Some(algorithm),
-            ),
-            Action::Decompress(algorithm) => {
-                (algorithm.decompressor_within(self.limits)?, algorithm, None)
-            }
+            Action::Compress(algorithm) => (algorithm, Some(algorithm)),
+            Action::Decompress(algorithm) => (algorithm, None),
         };
         headers::recode(resp, coding, self.preserve_etag[algorithm.index()]);
         Some(codec).filter(|_| !end)
+    }
+
+    fn make_codec(&self, action: Action, flush: bool) -> Option<Box<dyn Encode + Send + Sync>> {
+        match action {
+            Action::Nothing => None,
+            Action::Compress(algorithm) => self.compressor(algorithm, flush),
+            Action::Decompress(algorithm) => algorithm.decompressor_within(self.limits),
+        }
     }
 
     fn action(&self, resp: &ResponseHeader) -> Action {
