@@ -26,6 +26,8 @@ mod finish;
 mod range;
 // Connections passed on as they are.
 pub mod tcp;
+// Datagrams passed on as they are.
+pub mod udp;
 // Requests the proxy makes to itself.
 pub mod subrequest;
 

@@ -198,7 +198,7 @@ impl Plan {
 
 /// Why an address cannot be listened on.
 #[derive(Debug)]
-enum ListenError {
+pub(super) enum ListenError {
     Invalid(&'static str),
     System(io::Error),
 }
@@ -216,7 +216,7 @@ impl ListenError {
 
     /// Says it in a way that prints as one line for an operator.
     #[cold]
-    fn describe(self, address: &str) -> Box<Error> {
+    pub(super) fn describe(self, address: &str) -> Box<Error> {
         let context = format!("cannot listen on {address}");
         let etype = ErrorType::BindError;
         let mut error = match self {
@@ -239,7 +239,7 @@ async fn open(address: &ServerAddress) -> Result<Socket, ListenError> {
 }
 
 /// Returns the IP address and port of `host:port`; of several, the first.
-async fn resolve(addr: &str) -> Result<SocketAddr, ListenError> {
+pub(super) async fn resolve(addr: &str) -> Result<SocketAddr, ListenError> {
     if let Ok(addr) = addr.parse() {
         return Ok(addr);
     }

@@ -9,6 +9,7 @@ pub mod connection_filter;
 mod l4;
 mod stack;
 pub mod tls;
+pub mod udp;
 
 use std::any::Any;
 use std::fs::Permissions;

@@ -13,6 +13,7 @@ use pingora_error::{Error, ErrorType, Result};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Server, report};
+use crate::listeners::udp::UDP_PREFIX;
 
 /// What trying an address showed.
 #[derive(Debug, PartialEq)]
@@ -69,11 +70,15 @@ pub(super) fn refuse_configuration(error: &Error) -> ! {
 }
 
 fn try_address(address: &str) -> io::Result<Outcome> {
+    let (protocol, address) = match address.strip_prefix(UDP_PREFIX) {
+        Some(address) => (Protocol::UDP, address),
+        None => (Protocol::TCP, address),
+    };
     match address.to_socket_addrs() {
         Ok(resolved) => {
             let mut outcome = Outcome::Free;
             for addr in resolved {
-                if try_bind(addr)? == Outcome::InUse {
+                if try_bind(addr, protocol)? == Outcome::InUse {
                     outcome = Outcome::InUse;
                 }
             }
@@ -86,11 +91,14 @@ fn try_address(address: &str) -> io::Result<Outcome> {
 }
 
 /// Binds and lets go. Without `listen`, so that no client sees it.
-fn try_bind(addr: SocketAddr) -> io::Result<Outcome> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    // As listeners do: connections of the server before may still linger.
+fn try_bind(addr: SocketAddr, protocol: Protocol) -> io::Result<Outcome> {
+    let is_udp = protocol == Protocol::UDP;
+    let kind = if is_udp { Type::DGRAM } else { Type::STREAM };
+    let socket = Socket::new(Domain::for_address(addr), kind, Some(protocol))?;
+    // As listeners do: connections of the server before may still linger. With UDP it would let
+    // two servers share an address.
     #[cfg(unix)]
-    socket.set_reuse_address(true)?;
+    socket.set_reuse_address(!is_udp)?;
     match socket.bind(&addr.into()) {
         Ok(()) => Ok(Outcome::Free),
         Err(e) if e.kind() == io::ErrorKind::AddrInUse => Ok(Outcome::InUse),
@@ -124,6 +132,10 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let taken = listener.local_addr().unwrap().to_string();
         assert_eq!(try_address("127.0.0.1:0").unwrap(), Outcome::Free);
+        assert_eq!(try_address(&taken).unwrap(), Outcome::InUse);
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let taken = format!("udp:{}", socket.local_addr().unwrap());
+        assert_eq!(try_address("udp:127.0.0.1:0").unwrap(), Outcome::Free);
         assert_eq!(try_address(&taken).unwrap(), Outcome::InUse);
         // 192.0.2.0/24 is for documentation: no machine has it.
         for wrong in ["192.0.2.1:80", "127.0.0.1", "127.0.0.1:99999", ""] {

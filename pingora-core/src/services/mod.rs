@@ -2,8 +2,8 @@
 //!
 //! A service is a name and a future that runs until the server shuts down. Read in this order:
 //! the traits here, `readiness.rs` (how a service says that it is ready), `dependencies.rs`
-//! (which service starts after which), then the two kinds of services: [`listening`] accepts
-//! connections, [`background`] does anything else.
+//! (which service starts after which), then the kinds of services: [`listening`] accepts
+//! connections, [`datagram`] receives UDP, [`background`] does anything else.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +18,7 @@ use crate::server::ListenFds;
 use crate::server::ShutdownWatch;
 
 pub mod background;
+pub mod datagram;
 pub(crate) mod dependencies;
 pub mod listening;
 mod readiness;

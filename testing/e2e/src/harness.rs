@@ -11,6 +11,7 @@ use pingora::listeners::tls::TlsSettings;
 use pingora::prelude::*;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, ShutdownSignal, ShutdownSignalWatch};
+use pingora::services::ServiceWithDependents;
 use pingora::services::listening::Service;
 use pingora_test_support::within;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -101,11 +102,20 @@ where
 }
 
 /// Starts `server` with `service`, whose addresses are set; returns once it listens.
-pub async fn run_with<A>(mut server: Server, service: Service<A>) -> Running
+pub async fn run_with<A>(server: Server, service: Service<A>) -> Running
 where
     A: pingora::apps::ServerApp + Send + Sync + 'static,
 {
-    let mut addresses = service.address_watch();
+    let addresses = service.address_watch();
+    run_service(server, service, addresses).await
+}
+
+/// Starts `server` with `service`; returns once `addresses` has what it listens on.
+pub async fn run_service(
+    mut server: Server,
+    service: impl ServiceWithDependents + 'static,
+    mut addresses: watch::Receiver<Vec<String>>,
+) -> Running {
     server.bootstrap();
     server.add_service(service);
     let (signal, signals) = watch::channel(Stop::NotYet);
@@ -128,7 +138,7 @@ where
         addr: bound
             .iter()
             .find_map(|addr| addr.parse().ok())
-            .expect("one is TCP"),
+            .expect("one is an IP address"),
         signal,
         ended: Some(has_ended),
     }

@@ -42,3 +42,5 @@ struct Tcp;
 #[cfg(feature = "any_tls")]
 #[doc = include_str!("../../../docs/user_guide/tls.md")]
 struct Tls;
+#[doc = include_str!("../../../docs/user_guide/udp.md")]
+struct Udp;

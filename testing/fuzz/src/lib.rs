@@ -14,6 +14,7 @@
 //! proxy_protocol.rs   proxy_protocol: cut headers are not read as others, what is read is written
 //! range.rs            range: parts of a response exist and are no more than the whole
 //! tinyufo_ops.rs      tinyufo_ops: the in-memory cache against a map
+//! udp.rs              udp: the sessions of a UDP proxy against a list
 //! exchange_events.rs  exchange_events: the state of an exchange against its history
 //! split.rs            how inputs are cut
 //! reference/          a parser written from the RFCs, byte by byte, and slow
@@ -39,6 +40,7 @@ mod range;
 pub mod reference;
 mod split;
 mod tinyufo_ops;
+mod udp;
 
 pub use self::chunked::chunked;
 pub use self::client_hello::client_hello;
@@ -54,6 +56,7 @@ pub use self::pool_ops::{PoolOps, pool_ops};
 pub use self::proxy_protocol::proxy_protocol;
 pub use self::range::range;
 pub use self::tinyufo_ops::{TinyUfoOps, tinyufo_ops};
+pub use self::udp::{Sessions, udp};
 
 #[cfg(test)]
 mod tests;

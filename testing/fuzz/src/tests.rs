@@ -92,6 +92,11 @@ fn pool_ops_holds() {
 }
 
 #[test]
+fn udp_holds() {
+    replay("udp", structured(udp));
+}
+
+#[test]
 fn exchange_events_holds() {
     replay("exchange_events", structured(exchange_events));
 }

@@ -29,5 +29,6 @@ mod tcp;
 mod timeouts;
 #[cfg(feature = "any_tls")]
 mod tls;
+mod udp;
 mod upgrade;
 mod upstream_modules;
