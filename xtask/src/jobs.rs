@@ -52,16 +52,17 @@ const FUZZ_SECONDS: u32 = 5;
 
 /// The TLS libraries, as features of the crates above them. Any set of these compiles, but only the
 /// first of the gate's order serves, so that jobs name the one they want.
-const LIBRARIES: &[&str] = &["openssl", "rustls"];
+const LIBRARIES: &[&str] = &["boringssl", "openssl", "rustls"];
 
 /// The library of the jobs that test everything; the others have the TLS tests alone.
-pub(crate) const TLS: &str = LIBRARIES[0];
+pub(crate) const TLS: &str = "openssl";
 
 /// Features that are tested with the libraries, or that only those set.
 const TLS_FEATURES: &[&str] = &[
     "__rustls",
     "any_tls",
     "aws-lc-rs",
+    "boringssl",
     "default",
     "openssl",
     "openssl_derived",
@@ -203,7 +204,8 @@ fn tests(steps: &mut Steps) -> Result<(), String> {
     }
     for library in LIBRARIES.iter().filter(|library| **library != TLS) {
         let cmd = Cmd::new(&format!(
-            "cargo test -p pingora-e2e --test it --features {library} tls::"
+            "cargo test -p pingora-core -p pingora-e2e --lib --test it --features {library} -- \
+             backend:: tls::"
         ));
         steps.run(&format!("tests of TLS with {library}"), cmd.count_tests())?;
     }

@@ -17,6 +17,17 @@ const NEEDED: &[(&str, &str, &str)] = &[
         "pkg-config",
         "finding the system's OpenSSL for the `openssl` feature",
     ),
+    (
+        "cmake",
+        "cmake",
+        "building BoringSSL for the `boringssl` feature",
+    ),
+    (
+        "c++",
+        "g++",
+        "building BoringSSL for the `boringssl` feature",
+    ),
+    ("clang", "clang", "reading the headers of BoringSSL"),
     ("curl", "curl", "a foreign client for the end-to-end tests"),
 ];
 

@@ -35,7 +35,12 @@ mod settings;
 mod stream_traits;
 
 cfg_if::cfg_if! {
-    if #[cfg(feature = "openssl")] {
+    if #[cfg(feature = "boringssl")] {
+        mod openssl;
+        mod records;
+        use self::openssl as imp;
+        pub use pingora_boringssl as library;
+    } else if #[cfg(feature = "openssl")] {
         mod openssl;
         mod records;
         use self::openssl as imp;

@@ -93,3 +93,25 @@ fn server_name(body: &[u8]) -> Option<&str> {
         .then(|| std::str::from_utf8(name).ok())
         .flatten()
 }
+
+/// What the tests of the listener use that differs too.
+#[cfg(test)]
+pub(super) mod testing {
+    use super::*;
+
+    /// Whether a client that asks for another name after a HelloRetryRequest is refused.
+    pub(crate) const REFUSES_ANOTHER_NAME: bool = true;
+
+    /// Sets the key exchange groups of all connections.
+    pub(crate) fn set_groups(
+        builder: &mut SslContextBuilder,
+        groups: &str,
+    ) -> Result<(), ErrorStack> {
+        builder.set_groups_list(groups)
+    }
+
+    /// Sets a callback that accepts every ClientHello.
+    pub(crate) fn set_client_hello_callback(builder: &mut SslContextBuilder) {
+        builder.set_client_hello_callback(|_, _| Ok(ClientHelloResponse::SUCCESS));
+    }
+}

@@ -9,6 +9,10 @@ pub(crate) mod connector;
 pub(crate) mod listener;
 mod stream;
 
+#[cfg(feature = "boringssl")]
+#[path = "differences_boringssl.rs"]
+mod differences;
+#[cfg(not(feature = "boringssl"))]
 mod differences;
 mod sessions;
 
