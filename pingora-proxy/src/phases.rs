@@ -34,6 +34,7 @@ use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
+use tokio::sync::mpsc;
 
 use crate::Session;
 
@@ -367,6 +368,57 @@ pub trait ProxyHttp {
         Self: 'async_trait,
     {
         Box::pin(NoBytes)
+    }
+
+    /// Is given the way to say something of one's own to either side, where a protocol has messages
+    /// beside requests and responses; runs before each try, if the client's or the upstream's does.
+    ///
+    /// The senders may be kept, in a task for example, and work while the exchange lasts; `None`,
+    /// and one that fails at once, stand for a side without messages. Does nothing by default.
+    #[doc(hidden)]
+    async fn custom_forwarding(
+        &self,
+        _session: &mut Session,
+        _ctx: &mut Self::CTX,
+        _custom_message_to_upstream: Option<mpsc::Sender<Bytes>>,
+        _custom_message_to_downstream: mpsc::Sender<Bytes>,
+    ) -> Result<()>
+    where
+        Self::CTX: Send + Sync,
+    {
+        Ok(())
+    }
+
+    /// Returns what becomes of a message of the client, `None` to drop it. At the `final_hop` it
+    /// goes no further anyway: the upstream's protocol has no messages. Passes it on by default.
+    #[doc(hidden)]
+    async fn downstream_custom_message_proxy_filter(
+        &self,
+        _session: &mut Session,
+        custom_message: Bytes,
+        _ctx: &mut Self::CTX,
+        _final_hop: bool,
+    ) -> Result<Option<Bytes>>
+    where
+        Self::CTX: Send + Sync,
+    {
+        Ok(Some(custom_message))
+    }
+
+    /// Returns what becomes of a message of the upstream, `None` to drop it. At the `final_hop` it
+    /// goes no further anyway: the client's protocol has no messages. Passes it on by default.
+    #[doc(hidden)]
+    async fn upstream_custom_message_proxy_filter(
+        &self,
+        _session: &mut Session,
+        custom_message: Bytes,
+        _ctx: &mut Self::CTX,
+        _final_hop: bool,
+    ) -> Result<Option<Bytes>>
+    where
+        Self::CTX: Send + Sync,
+    {
+        Ok(Some(custom_message))
     }
 
     /// Sees why the exchange broke off, and decides whether it is tried again.

@@ -1,10 +1,8 @@
 //! The leg of a custom protocol: its sessions are asked by futures, which may be no good cancelled.
 //!
-//! So a future in flight owns what it works on, and gives it back when it is done. The session and
-//! the writer of the request body are two: a request goes up while its response comes down.
+//! So they own what they work on (`side.rs`). The session and the writer of the request body are
+//! two: a request goes up while its response comes down.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -28,51 +26,13 @@ use pingora_timeout::timeout;
 
 use super::filter::append;
 use super::leg::Leg;
+use super::messages::Ends;
+use super::side::Side;
 use crate::forward;
 use crate::session::UpstreamCounters;
 
 /// How long giving up the rest of a request may take, once its response is whole.
 const CLEANUP_LIMIT: Duration = Duration::from_secs(1);
-
-type Working<'a, T, R> = Pin<Box<dyn Future<Output = (T, Result<R>)> + Send + 'a>>;
-
-/// A half of a session, or the future that has it.
-enum Side<'a, T, R> {
-    Idle(T),
-    Busy(Working<'a, T, R>),
-    /// There is none, or it is on its way between the two above.
-    Absent,
-}
-
-impl<'a, T, R> Side<'a, T, R> {
-    /// Lets `work` begin if nothing else is going on.
-    fn start<F>(&mut self, work: impl FnOnce(T) -> F)
-    where
-        F: Future<Output = (T, Result<R>)> + Send + 'a,
-    {
-        *self = match std::mem::replace(self, Side::Absent) {
-            Side::Idle(half) => Side::Busy(Box::pin(work(half))),
-            other => other,
-        };
-    }
-
-    /// Polls what is going on; `Ready(None)` when nothing is.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<R>>> {
-        let Side::Busy(working) = self else {
-            return Poll::Ready(None);
-        };
-        let (half, result) = ready!(working.as_mut().poll(cx));
-        *self = Side::Idle(half);
-        Poll::Ready(Some(result))
-    }
-
-    fn idle(&mut self) -> Option<&mut T> {
-        match self {
-            Side::Idle(half) => Some(half),
-            _ => None,
-        }
-    }
-}
 
 /// How far the request is.
 enum Request {
@@ -114,6 +74,8 @@ pub(crate) struct CustomLeg<'a, S> {
     read_timeout: Option<Duration>,
     /// When that is over for the read in flight.
     deadline: Option<Box<Deadline>>,
+    /// Where its messages come from and go to, until somebody takes them.
+    messages: Option<Ends>,
     counters: UpstreamCounters,
 }
 
@@ -134,6 +96,7 @@ impl<'a, S: Session> CustomLeg<'a, S> {
             upgrade_writer: false,
             read_timeout: peer.options.read_timeout,
             deadline: None,
+            messages: None,
             counters: UpstreamCounters {
                 body_bytes_sent: Some(0),
                 ..UpstreamCounters::default()
@@ -190,6 +153,10 @@ impl<'a, S: Session> CustomLeg<'a, S> {
             }
             _ => {
                 self.request = Request::Sent;
+                self.messages = self.session.idle().map(|session| Ends {
+                    reader: session.take_custom_message_reader(),
+                    writer: session.take_custom_message_writer(),
+                });
                 Poll::Ready(true)
             }
         }
@@ -302,6 +269,8 @@ impl<'a, S: Session> CustomLeg<'a, S> {
 }
 
 impl<S: Session> Leg for CustomLeg<'_, S> {
+    const HAS_MESSAGES: bool = true;
+
     fn prepare(req: &mut RequestHeader, _has_body: bool, peer: &HttpPeer) -> Result<()> {
         let version = req.version();
         forward::prepare_h2(req, peer)?;
@@ -375,6 +344,10 @@ impl<S: Session> Leg for CustomLeg<'_, S> {
                 Some(Ok(None)) | None => self.start_read(),
             }
         }
+    }
+
+    fn take_messages(&mut self) -> Option<Ends> {
+        self.messages.take()
     }
 
     fn abandon(&mut self) {

@@ -11,6 +11,7 @@ use pingora_timeout::fast_timeout::Deadline;
 
 use super::duplex::{Event, Exchange, MAX_REQUEST_RUN};
 use super::leg::Leg;
+use super::messages;
 use crate::ProxyHttp;
 
 impl<SV, L> Exchange<'_, SV, L>
@@ -58,6 +59,11 @@ where
                     }
                 }
                 let request_waits = std::mem::take(&mut self.request_run) == MAX_REQUEST_RUN;
+                if let Poll::Ready((from, message)) =
+                    messages::poll(&mut self.messages, &mut self.leg, cx)
+                {
+                    return Poll::Ready(Event::Message(from, message));
+                }
                 if poll_unpaused(&mut self.pause, cx)
                     && let Poll::Ready(task) = self.leg.poll_task(cx)
                 {
@@ -126,4 +132,4 @@ fn poll_refused(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

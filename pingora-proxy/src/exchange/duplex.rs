@@ -17,6 +17,7 @@ use pingora_error::{BError, ErrorType::WriteTimedout, Result};
 use pingora_timeout::fast_timeout::Deadline;
 
 use super::leg::Leg;
+use super::messages::{self, Messages, Speaker};
 use super::state::Progress;
 use crate::{ProxyHttp, Session};
 
@@ -46,6 +47,8 @@ pub(crate) struct Exchange<'a, SV: ProxyHttp, L> {
     pub(super) pause: Option<Box<Deadline>>,
     /// What a custom client is to be sent; the other sessions have queues of their own.
     pub(super) tasks: Vec<HttpTask>,
+    /// What custom protocols say beside request and response.
+    pub(super) messages: Option<Box<Messages>>,
 }
 
 /// What happened; the work is done after the wait.
@@ -56,6 +59,8 @@ pub(super) enum Event {
     SendFailed(BError),
     /// A piece of the response.
     Response(Result<HttpTask>),
+    /// A message of a custom protocol.
+    Message(Speaker, Result<Bytes>),
     /// The client takes no more of the response, or went away.
     Gone(BError),
     /// The response has ended and was sent.
@@ -86,6 +91,7 @@ where
             refused: None,
             pause: None,
             tasks: Vec::new(),
+            messages: None,
         }
     }
 
@@ -98,10 +104,14 @@ where
     ///
     /// On an error, [`Session::response_written`] tells whether the client saw a response begin.
     pub(crate) async fn run(&mut self, peer: &HttpPeer) -> Result<()> {
-        let result = match self.send_head(peer).await {
-            Ok(()) => self.pump().await,
-            Err(e) => Err(e),
-        };
+        let mut result = self.begin_messages().await;
+        if result.is_ok() {
+            result = self.send_head(peer).await;
+        }
+        if result.is_ok() {
+            result = self.pump().await;
+        }
+        self.end_messages(result.is_ok()).await;
         self.session.upstream = self.leg.counters();
         if result.is_err() {
             self.flush_once().await;
@@ -143,6 +153,10 @@ where
                     }
                     self.on_response(task?).await?;
                 }
+                // Boxed: most exchanges have none.
+                Event::Message(from, message) => {
+                    Box::pin(self.on_message(from, message)).await?;
+                }
                 Event::Gone(e) => return Err(e),
                 Event::Done => return Ok(()),
             }
@@ -183,6 +197,11 @@ where
                 }
             }
             let request_waits = std::mem::take(&mut self.request_run) == MAX_REQUEST_RUN;
+            if let Poll::Ready((from, message)) =
+                messages::poll(&mut self.messages, &mut self.leg, cx)
+            {
+                return Poll::Ready(Event::Message(from, message));
+            }
             let full = self.downstream().wants_flush();
             if self.progress.wants_response()
                 && !full

@@ -9,6 +9,7 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 
+use super::messages::Ends;
 use crate::session::UpstreamCounters;
 
 /// The upstream side of an exchange.
@@ -16,6 +17,9 @@ use crate::session::UpstreamCounters;
 /// All of it is poll-driven and cancel-safe: what was queued stays queued, what was received is
 /// returned by the next poll.
 pub(crate) trait Leg: Send {
+    /// Whether this protocol has messages beside request and response.
+    const HAS_MESSAGES: bool = false;
+
     /// Makes a client's request head fit for this protocol, before `upstream_request_filter`.
     fn prepare(req: &mut RequestHeader, has_body: bool, peer: &HttpPeer) -> Result<()>;
 
@@ -38,6 +42,11 @@ pub(crate) trait Leg: Send {
 
     /// Polls for the next piece of the response; heads have lost their hop-by-hop fields.
     fn poll_task(&mut self, cx: &mut Context<'_>) -> Poll<Result<HttpTask>>;
+
+    /// Takes out where messages come from and go to, once the head of the request was sent.
+    fn take_messages(&mut self) -> Option<Ends> {
+        None
+    }
 
     /// Drops what is left of the request: the server does not want it.
     fn abandon(&mut self);

@@ -7,8 +7,10 @@
 //!            queue_task, flush       response filters           Leg::poll_task
 //! ```
 //!
-//! `leg.rs` is what an upstream protocol does differently, `h1.rs`, `h2.rs` and `custom.rs` are those there are; `duplex.rs`
-//! waits and dispatches, `custom_client.rs` does for clients of a custom protocol; `state.rs` remembers how far both sides are; `filter.rs` calls the hooks.
+//! `leg.rs` is what an upstream protocol does differently, `h1.rs`, `h2.rs` and `custom.rs` are those
+//! there are; `duplex.rs` waits and dispatches, `custom_client.rs` does for clients of a custom
+//! protocol; `state.rs` remembers how far both sides are; `filter.rs` calls the hooks; `messages.rs`
+//! passes what custom protocols say beside requests and responses.
 
 mod custom;
 mod custom_client;
@@ -19,6 +21,8 @@ pub mod fuzzing;
 mod h1;
 mod h2;
 mod leg;
+mod messages;
+mod side;
 mod state;
 
 #[cfg(test)]

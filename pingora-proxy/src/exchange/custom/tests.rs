@@ -1,7 +1,9 @@
 //! Clients of HTTP/1 before a server of a custom protocol that does what a test wants.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -39,6 +41,49 @@ pub(in crate::exchange) enum Say {
     Break,
     /// Says nothing more.
     Hang,
+    /// Waits for so many messages.
+    Heard(usize),
+}
+
+/// Messages that were written down before.
+pub(in crate::exchange) struct Script(pub(in crate::exchange) VecDeque<Result<Bytes>>);
+
+impl Script {
+    pub(in crate::exchange) fn boxed(texts: &[&'static str]) -> Messages {
+        let broken = || Error::e_explain(ErrorType::ReadError, "broken off");
+        let message = |text: &&'static str| match *text {
+            "BROKEN" => broken(),
+            text => Ok(Bytes::from(text)),
+        };
+        Box::new(Script(texts.iter().map(message).collect()))
+    }
+}
+
+impl Stream for Script {
+    type Item = Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        Poll::Ready(self.0.pop_front())
+    }
+}
+
+/// Writes messages down, and their end as an empty one.
+pub(in crate::exchange) struct Notes<F>(pub(in crate::exchange) F);
+
+#[async_trait]
+impl<F: Fn(&str) + Send + Sync + Unpin + 'static> CustomMessageWrite for Notes<F> {
+    fn set_write_timeout(&mut self, _: Option<Duration>) {}
+
+    async fn write_custom_message(&mut self, msg: Bytes) -> Result<()> {
+        tokio::task::yield_now().await;
+        self.0(std::str::from_utf8(&msg).unwrap());
+        Ok(())
+    }
+
+    async fn finish_custom(&mut self) -> Result<()> {
+        self.0("");
+        Ok(())
+    }
 }
 
 /// What the server has seen.
@@ -53,6 +98,7 @@ pub(in crate::exchange) struct Seen {
     released: bool,
     abandoned: bool,
     pub(in crate::exchange) shut: bool,
+    pub(in crate::exchange) messages: Vec<String>,
 }
 
 #[derive(Default)]
@@ -64,9 +110,19 @@ pub(in crate::exchange) struct World {
     /// The server takes no body.
     stuck: bool,
     tunnel: bool,
+    /// What the server says beside its responses.
+    messages: &'static [&'static str],
 }
 
 impl World {
+    /// Returns a world whose server says something beside its responses.
+    pub(in crate::exchange) fn with_messages(messages: &'static [&'static str]) -> Arc<Self> {
+        Arc::new(World {
+            messages,
+            ..World::default()
+        })
+    }
+
     pub(in crate::exchange) fn seen(&self) -> Seen {
         self.seen.lock().unwrap().clone()
     }
@@ -91,6 +147,11 @@ impl Server {
             tokio::task::yield_now().await;
             match next {
                 Some(Say::Await) => self.world.ended.notified().await,
+                Some(Say::Heard(count)) => {
+                    while self.world.seen().messages.len() < count {
+                        tokio::task::yield_now().await;
+                    }
+                }
                 Some(Say::Hang) => std::future::pending().await,
                 Some(Say::Break) => return Error::e_explain(ErrorType::ReadError, "broken off"),
                 next => return Ok(next),
@@ -216,7 +277,7 @@ impl client::Session for Server {
     }
 
     fn take_custom_message_reader(&mut self) -> Option<Messages> {
-        None
+        Some(Script::boxed(self.world.messages))
     }
 
     async fn drain_custom_messages(&mut self) -> Result<()> {
@@ -224,7 +285,9 @@ impl client::Session for Server {
     }
 
     fn take_custom_message_writer(&mut self) -> Option<Box<dyn CustomMessageWrite>> {
-        None
+        let world = Arc::clone(&self.world);
+        let note = move |text: &str| world.note(|seen| seen.messages.push(text.to_string()));
+        Some(Box::new(Notes(note)))
     }
 }
 
@@ -399,6 +462,8 @@ async fn responses_pass() {
             },
             finished: post,
             released: true,
+            // Nobody has anything to say, and this is said.
+            messages: vec![String::new()],
             ..Seen::default()
         };
         assert_eq!(seen, expected, "{answer}");

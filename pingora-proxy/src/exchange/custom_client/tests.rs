@@ -21,32 +21,40 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::exchange::custom::tests::{Say, Servers, ToCustom, World};
+use crate::exchange::custom::tests::{Notes, Say, Script, Servers, ToCustom, World};
 use crate::{HttpProxy, ProxyHttp, Session};
 
 type Messages = Box<dyn Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>;
 
 /// What the client has heard.
 #[derive(Default)]
-struct Heard {
-    statuses: Vec<u16>,
+pub(in crate::exchange) struct Heard {
+    pub(in crate::exchange) statuses: Vec<u16>,
     body: String,
     trailer: Option<String>,
     ended: bool,
     shut: bool,
+    pub(in crate::exchange) messages: Vec<String>,
+    /// Reader and writer of messages that were given back.
+    pub(in crate::exchange) given_back: usize,
 }
 
-struct Client {
+pub(in crate::exchange) struct Client {
     req: RequestHeader,
     resp: Option<ResponseHeader>,
     body: VecDeque<&'static str>,
     /// It goes away when it has nothing more to say.
     leaves: bool,
     heard: Arc<Mutex<Heard>>,
+    /// What it says beside its request.
+    pub(in crate::exchange) messages: &'static [&'static str],
 }
 
 impl Client {
-    fn new(body: &[&'static str], leaves: bool) -> (Self, Arc<Mutex<Heard>>) {
+    pub(in crate::exchange) fn new(
+        body: &[&'static str],
+        leaves: bool,
+    ) -> (Self, Arc<Mutex<Heard>>) {
         let method: &[u8] = if body.is_empty() { b"GET" } else { b"POST" };
         let mut req = RequestHeader::build(method, b"/c", None).unwrap();
         req.insert_header("Host", "a").unwrap();
@@ -62,6 +70,7 @@ impl Client {
             body: body.iter().copied().collect(),
             leaves,
             heard: Arc::clone(&heard),
+            messages: &[],
         };
         (client, heard)
     }
@@ -233,23 +242,27 @@ impl server::Session for Client {
     }
 
     fn take_custom_message_reader(&mut self) -> Option<Messages> {
-        None
+        Some(Script::boxed(std::mem::take(&mut self.messages)))
     }
 
     fn restore_custom_message_reader(&mut self, _: Messages) -> Result<()> {
+        self.hear(|heard| heard.given_back += 1);
         Ok(())
     }
 
     fn take_custom_message_writer(&mut self) -> Option<Box<dyn CustomMessageWrite>> {
-        None
+        let heard = Arc::clone(&self.heard);
+        let note = move |text: &str| heard.lock().unwrap().messages.push(text.to_string());
+        Some(Box::new(Notes(note)))
     }
 
     fn restore_custom_message_writer(&mut self, _: Box<dyn CustomMessageWrite>) -> Result<()> {
+        self.hear(|heard| heard.given_back += 1);
         Ok(())
     }
 }
 
-struct ToPort(u16);
+pub(in crate::exchange) struct ToPort(u16);
 
 #[async_trait]
 impl ProxyHttp for ToPort {
@@ -266,7 +279,7 @@ impl ProxyHttp for ToPort {
     }
 }
 
-async fn serve<A: HttpServerApp>(proxy: A, client: Client) {
+pub(in crate::exchange) async fn serve<A: HttpServerApp>(proxy: A, client: Client) {
     let (_stop, shutdown) = tokio::sync::watch::channel(false);
     let session = ServerSession::new_custom(Box::new(client));
     let proxy = Arc::new(proxy);
@@ -276,7 +289,11 @@ async fn serve<A: HttpServerApp>(proxy: A, client: Client) {
 }
 
 /// Answers one request, up to `until`, with `answer`; returns the request.
-async fn answer_once(listener: TcpListener, until: &str, answer: &str) -> String {
+pub(in crate::exchange) async fn answer_once(
+    listener: TcpListener,
+    until: &str,
+    answer: &str,
+) -> String {
     let (mut stream, _) = listener.accept().await.unwrap();
     let mut request = Vec::new();
     while !request.ends_with(until.as_bytes()) {
