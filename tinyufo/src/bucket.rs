@@ -17,4 +17,6 @@ pub struct Bucket<T> {
     /// `None` if the place is free.
     pub(crate) data: Option<T>,
     pub(crate) weight: u16,
+    /// Where it is in the index.
+    pub(crate) place: u32,
 }

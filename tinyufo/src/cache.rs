@@ -10,15 +10,18 @@
 
 use std::hash::{BuildHasher, Hash};
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::thread;
 
 use foldhash::quality::RandomState;
-use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 
 use crate::bucket::KV;
 use crate::duel::{self, Duel};
-use crate::shard::{Setting, Shard};
+use crate::index::Index;
+use crate::lock::Mutex;
+use crate::setting::Setting;
+use crate::shard::Shard;
 
 /// Entries a shard has at least: fewer, and its idea of who is popular is noise.
 const MIN_SHARD_ENTRIES: usize = 256;
@@ -32,7 +35,8 @@ const MAX_SHARDS: usize = 1024;
 /// A concurrent cache of values with weights.
 ///
 /// All methods take `&self`; a cache is shared by reference or in an [`Arc`](std::sync::Arc). Each
-/// takes constant time, amortised, and one lock of a shard for as long as it takes to clone a value.
+/// takes constant time, amortised, and the lock of one shard for as long as it takes to clone a value,
+/// but for a [`get`](Self::get) that finds nothing, which takes none.
 ///
 /// ```
 /// use tinyufo::TinyUfo;
@@ -46,7 +50,7 @@ const MAX_SHARDS: usize = 1024;
 /// ```
 pub struct TinyUfo<K, T> {
     hasher: RandomState,
-    shards: Box<[Line<RwLock<Shard<T>>>]>,
+    shards: Box<[Line<T>]>,
     /// The weight of a shard if all have the same.
     fair: usize,
     limit: usize,
@@ -61,9 +65,13 @@ pub struct TinyUfo<K, T> {
     keys: PhantomData<fn() -> K>,
 }
 
-/// What no other thing shares a cache line with; lines are fetched in pairs.
+/// A shard and its lock, and its index for looks without it. Nothing else is on its cache lines,
+/// which are fetched in pairs.
 #[repr(align(128))]
-struct Line<L>(L);
+struct Line<T> {
+    index: Arc<Index>,
+    shard: Mutex<Shard<T>>,
+}
 
 impl<K: Hash, T: Clone + Send + Sync + 'static> TinyUfo<K, T> {
     /// Returns an empty cache for values of a total weight up to `total_weight_limit`, with the memory
@@ -76,7 +84,8 @@ impl<K: Hash, T: Clone + Send + Sync + 'static> TinyUfo<K, T> {
 
     /// Returns an empty cache as [`new`](Self::new) does, which takes memory only as entries come.
     ///
-    /// Filling it is a little slower, after that there is no difference.
+    /// Filling it is a little slower, after that there is no difference but for outgrown indices, which it
+    /// keeps: at most 16 bytes per entry.
     pub fn new_compact(total_weight_limit: usize, estimated_size: usize) -> Self {
         Self::with_shards(total_weight_limit, estimated_size, false)
     }
@@ -85,9 +94,11 @@ impl<K: Hash, T: Clone + Send + Sync + 'static> TinyUfo<K, T> {
     #[inline]
     pub fn get(&self, key: &K) -> Option<T> {
         let hash = self.hasher.hash_one(key);
+        let Line { index, shard } = self.line(hash);
+        let hint = index.look(hash)?;
         let (data, is_news) = {
-            let shard = self.shard(hash).read();
-            let (data, is_news) = shard.get(hash)?;
+            let shard = shard.lock();
+            let (data, is_news) = shard.get(hash, hint)?;
             (data.clone(), is_news)
         };
         // Keys whose count is at its end are found with any setting: they tell nothing, and they
@@ -99,7 +110,8 @@ impl<K: Hash, T: Clone + Send + Sync + 'static> TinyUfo<K, T> {
     }
 
     /// Puts a value in, or replaces the one of `key`. Returns the entries that had to leave for it; a
-    /// value that is replaced is not among them.
+    /// value that is replaced is not among them. In a cache of many entries up to eight leave together,
+    /// and make room for those that come next.
     ///
     /// Weights count as at least 1. An entry heavier than the whole cache is returned at once, and the
     /// key has no value then; any other is taken in, and may have to leave soon if it is not used.
@@ -133,10 +145,16 @@ impl<K: Hash, T: Clone + Send + Sync + 'static> TinyUfo<K, T> {
             Setting::Recent
         };
         let per_shard = entries.div_ceil(count);
-        let shard = |_| Line(RwLock::new(Shard::new(fair, per_shard, reserved, setting)));
+        let line = |_| {
+            let shard = Shard::new(fair, per_shard, reserved, setting);
+            Line {
+                index: shard.index(),
+                shard: Mutex::new(shard),
+            }
+        };
         Self {
             hasher: RandomState::default(),
-            shards: (0..count).map(shard).collect(),
+            shards: (0..count).map(line).collect(),
             fair,
             limit: total_weight_limit,
             spare: AtomicUsize::new(total_weight_limit - fair * count),
@@ -153,8 +171,8 @@ impl<K: Hash, T: Clone + Send + Sync + 'static> TinyUfo<K, T> {
     }
 
     #[inline]
-    fn shard(&self, hash: u64) -> &RwLock<Shard<T>> {
-        &self.shards[self.number(hash)].0
+    fn line(&self, hash: u64) -> &Line<T> {
+        &self.shards[self.number(hash)]
     }
 
     /// Returns the shard of a hash: by bits that neither the shard nor the sample goes by.
@@ -184,7 +202,7 @@ impl<K: Hash, T: Clone + Send + Sync + 'static> TinyUfo<K, T> {
     }
 
     fn take(&self, hash: u64) -> Option<T> {
-        let mut shard = self.shard(hash).write();
+        let mut shard = self.line(hash).shard.lock();
         let taken = shard.remove(hash);
         self.settle(&mut shard);
         taken
@@ -206,7 +224,7 @@ impl<K: Hash, T: Clone + Send + Sync + 'static> TinyUfo<K, T> {
         if hash & self.sample == 0 {
             self.observe(hash, charged);
         }
-        let mut shard = self.shard(hash).write();
+        let mut shard = self.line(hash).shard.lock();
         shard.set(self.setting());
         if shard.budget() < self.fair {
             self.refill(&mut shard);
@@ -229,7 +247,7 @@ impl<K: Hash, T: Clone + Send + Sync + 'static> TinyUfo<K, T> {
         let own = self.number(hash);
         let mut out = Vec::new();
         // From here on nobody else lowers the budget of the own shard below its fair part.
-        let sure = self.shards[own].0.read().budget().min(self.fair);
+        let sure = self.shards[own].shard.lock().budget().min(self.fair);
         let mut missing = usize::from(weight).saturating_sub(sure);
         let mut loan = self.take_spare(missing);
         missing -= loan;
@@ -237,8 +255,8 @@ impl<K: Hash, T: Clone + Send + Sync + 'static> TinyUfo<K, T> {
         // Each gives the same; who cannot leaves it to those after it, the second round takes what is left.
         for turn in 1..=2 * others {
             let givers = others.saturating_sub(turn - 1).max(1);
-            let other = &self.shards[(own + 1 + (turn - 1) % others) % self.shards.len()].0;
-            let given = other.write().shrink(missing.div_ceil(givers), &mut out);
+            let other = &self.shards[(own + 1 + (turn - 1) % others) % self.shards.len()].shard;
+            let given = other.lock().shrink(missing.div_ceil(givers), &mut out);
             loan += given;
             missing -= given;
         }
@@ -246,7 +264,7 @@ impl<K: Hash, T: Clone + Send + Sync + 'static> TinyUfo<K, T> {
             // Somebody has made spare meanwhile what the others had.
             loan += self.take_spare(missing);
         }
-        let mut shard = self.shards[own].0.write();
+        let mut shard = self.shards[own].shard.lock();
         shard.grow(loan);
         if usize::from(weight) > shard.budget() {
             // Still not: rather than make room for ever, take it for one that does not fit.
@@ -270,7 +288,7 @@ impl<K: Hash, T: Clone + Send + Sync + 'static> TinyUfo<K, T> {
 
     /// Makes spare what `shard` does not use above its fair part.
     #[inline]
-    fn settle(&self, shard: &mut RwLockWriteGuard<'_, Shard<T>>) {
+    fn settle(&self, shard: &mut Shard<T>) {
         if shard.budget() > self.fair {
             let surplus = shard.budget() - shard.used().max(self.fair);
             let given = shard.shrink(surplus, &mut Vec::new());
@@ -281,7 +299,7 @@ impl<K: Hash, T: Clone + Send + Sync + 'static> TinyUfo<K, T> {
 
     /// Gives `shard` of the spare weight what it has less than its fair part.
     #[cold]
-    fn refill(&self, shard: &mut RwLockWriteGuard<'_, Shard<T>>) {
+    fn refill(&self, shard: &mut Shard<T>) {
         let loan = self.take_spare(self.fair - shard.budget());
         shard.grow(loan);
     }

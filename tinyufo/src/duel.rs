@@ -4,7 +4,8 @@
 //! scaled down by sampling ("Cache Modeling and Optimization using Miniature Simulations", Waldspurger
 //! et al., 2017).
 
-use crate::shard::{Setting, Shard};
+use crate::setting::Setting;
+use crate::shard::{NO_HINT, Shard};
 
 /// Entries a shadow has about, unless that makes the sample too small or too large a part of the keys.
 const SHADOW_ENTRIES: usize = 128;
@@ -93,7 +94,7 @@ impl Duel {
 
 impl Shadow {
     fn observe(&mut self, hash: u64, weight: u16) {
-        if self.shard.get(hash).is_some() {
+        if self.shard.get(hash, NO_HINT).is_some() {
             self.hits += 1;
         } else if usize::from(weight) <= self.shard.budget() {
             self.shard.put(hash, (), weight, &mut Vec::new());
@@ -104,7 +105,7 @@ impl Shadow {
 #[cfg(test)]
 mod tests {
     use super::{Duel, sample_bits};
-    use crate::shard::Setting;
+    use crate::setting::Setting;
 
     #[test]
     fn sizes_of_samples() {

@@ -5,8 +5,10 @@
 //! set goes what is worth least among four, where each use is worth [`TURNS_PER_USE`] of time. A sketch
 //! of counters, as TinyLFU has, needs as much memory for as few errors and does not know the times.
 
+use crate::lanes::{LANES, Lanes, replaced, word_of};
+
 /// Entries in a set: few enough to look at all of them.
-const WAYS: usize = 8;
+const WAYS: usize = LANES;
 
 /// Of those so many are looked at for the one to replace; which ones, a bit of the hash says.
 const CANDIDATES: usize = WAYS / 2;
@@ -40,12 +42,12 @@ pub(crate) struct History {
 #[derive(Clone)]
 #[repr(align(32))]
 struct Set {
-    fingerprints: [u16; WAYS],
+    fingerprints: [u64; 2],
     notes: [u16; WAYS],
 }
 
 const EMPTY_SET: Set = Set {
-    fingerprints: [0; WAYS],
+    fingerprints: [0; 2],
     notes: [0; WAYS],
 };
 
@@ -56,6 +58,13 @@ pub(crate) struct Memory {
     pub(crate) uses: u8,
     /// Turns since it left.
     pub(crate) age: u32,
+}
+
+/// Where a hash is noted, or would be.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    set: usize,
+    way: usize,
 }
 
 impl History {
@@ -76,29 +85,31 @@ impl History {
     #[inline]
     pub(crate) fn recall(&self, hash: u64, now: u32) -> Option<Memory> {
         let set = &self.sets[self.set(hash)];
-        let note = u32::from(set.notes[set.way(fingerprint(hash))?]);
-        if count(note) == 0 {
-            return None;
-        }
-        let age = age(note, now);
-        // How often a multiple of the half life was passed since.
-        let halvings = (age + HALF_LIFE - 1 - now % HALF_LIFE) / HALF_LIFE;
-        // The count is below 16.
-        let uses = (count(note) >> halvings.min(MAX_USES.into())) as u8;
-        Some(Memory { uses, age })
+        set.memory(set.way(fingerprint(hash))?, now)
     }
 
-    /// Remembers that `hash` left in turn `now` with `uses` of at least 1.
+    /// Returns what is known of `hash` in turn `now`, and where to note it.
     #[inline]
-    pub(crate) fn record(&mut self, hash: u64, uses: u8, now: u32) {
-        debug_assert!((1..=MAX_USES).contains(&uses));
+    pub(crate) fn look(&self, hash: u64, now: u32) -> (Option<Memory>, Place) {
         let index = self.set(hash);
-        let set = &mut self.sets[index];
-        let fingerprint = fingerprint(hash);
-        let way = set.way(fingerprint).unwrap_or_else(|| set.least(hash, now));
-        set.fingerprints[way] = fingerprint;
+        let set = &self.sets[index];
+        let (memory, way) = match set.way(fingerprint(hash)) {
+            Some(way) => (set.memory(way, now), way),
+            None => (None, set.least(hash, now)),
+        };
+        (memory, Place { set: index, way })
+    }
+
+    /// Remembers that `hash` left in turn `now` with `uses` of at least 1. The place is what
+    /// [`look`](Self::look) said last.
+    #[inline]
+    pub(crate) fn note(&mut self, place: Place, hash: u64, uses: u8, now: u32) {
+        debug_assert!((1..=MAX_USES).contains(&uses));
+        let set = &mut self.sets[place.set];
+        let word = &mut set.fingerprints[word_of(place.way)];
+        *word = replaced(*word, place.way, fingerprint(hash));
         // The time is cut to twelve bits.
-        set.notes[way] = u16::from(uses) << 12 | (now & TURN_MASK) as u16;
+        set.notes[place.way % WAYS] = u16::from(uses) << 12 | (now & TURN_MASK) as u16;
     }
 
     /// Returns the set of a hash, by other bits than the fingerprint.
@@ -110,26 +121,25 @@ impl History {
 }
 
 impl Set {
-    /// Returns the first way with this fingerprint, if any.
+    /// Returns a way with this fingerprint, if any.
     #[inline]
     fn way(&self, fingerprint: u16) -> Option<usize> {
-        // Four at a time: lanes that are equal become zero, and the lowest zero is where the lowest
-        // borrow comes from.
-        const ONES: u64 = 0x0001_0001_0001_0001;
-        const TOPS: u64 = 0x8000_8000_8000_8000;
-        let wanted = u64::from(fingerprint) * ONES;
-        let (lower, upper) = self.fingerprints.split_at(WAYS / 2);
-        let zeros = |lanes: &[u16]| {
-            let lane = |at: usize| u64::from(lanes[at]) << (at * 16);
-            let other = (lane(0) | lane(1) | lane(2) | lane(3)) ^ wanted;
-            other.wrapping_sub(ONES) & !other & TOPS
-        };
-        let (lower, upper) = (zeros(lower), zeros(upper));
-        match (lower, upper) {
-            (0, 0) => None,
-            (0, _) => Some(WAYS / 2 + upper.trailing_zeros() as usize / 16),
-            _ => Some(lower.trailing_zeros() as usize / 16),
+        Lanes::with(self.fingerprints, fingerprint).first()
+    }
+
+    /// Returns what is known of the hash of this way.
+    #[inline]
+    fn memory(&self, way: usize, now: u32) -> Option<Memory> {
+        let note = u32::from(self.notes[way % WAYS]);
+        if count(note) == 0 {
+            return None;
         }
+        let age = age(note, now);
+        // How often a multiple of the half life was passed since.
+        let halvings = (age + HALF_LIFE - 1 - now % HALF_LIFE) / HALF_LIFE;
+        // The count is below 16.
+        let uses = (count(note) >> halvings.min(MAX_USES.into())) as u8;
+        Some(Memory { uses, age })
     }
 
     /// Returns the way that is worth least of those `hash` may take.
@@ -172,6 +182,13 @@ fn age(note: u32, now: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::{CANDIDATES, HALF_LIFE, History, Memory};
+
+    impl History {
+        fn record(&mut self, hash: u64, uses: u8, now: u32) {
+            let (_, place) = self.look(hash, now);
+            self.note(place, hash, uses, now);
+        }
+    }
 
     fn hash(number: u64) -> u64 {
         number.wrapping_mul(0xD6E8_FEB8_6659_FD93)

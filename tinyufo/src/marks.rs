@@ -10,6 +10,7 @@
 //! Of two marks the lesser is that of the entry worth less: an entry of the main queue before those
 //! that are not to be taken, few uses before many.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::history::MAX_USES;
@@ -24,6 +25,9 @@ const USES_SHIFT: u8 = 2;
 const ONE_USE: u8 = 1 << USES_SHIFT;
 const QUEUE: u8 = 0b11 << 6;
 
+/// Marks in the main queue with a use or more.
+const USED_IN_MAIN: Range<u8> = ONE_USE..Queue::Small as u8;
+
 /// Which queue an entry is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -32,7 +36,7 @@ pub(crate) enum Queue {
     Main = 0,
     /// The newcomers.
     Small = 0b01 << 6,
-    /// None: the slot is free.
+    /// None: the slot is free, or will be when it comes out of the small queue.
     Free = 0b11 << 6,
 }
 
@@ -60,7 +64,8 @@ impl Marks {
         self.reset(self.bytes.len() - 1, queue, uses);
     }
 
-    /// Marks `slot` as new in `queue`.
+    /// Marks `slot` as new in `queue`, without recent uses.
+    #[inline]
     pub(crate) fn reset(&mut self, slot: usize, queue: Queue, uses: u8) {
         debug_assert!(uses <= MAX_USES);
         *self.bytes[slot].get_mut() = queue as u8 | uses << USES_SHIFT;
@@ -82,35 +87,34 @@ impl Marks {
         grows
     }
 
+    #[inline]
     pub(crate) fn is_in(&self, slot: usize, queue: Queue) -> bool {
         self.get(slot) & QUEUE == queue as u8
     }
 
     /// Returns the uses of `slot`, halved from time to time.
+    #[inline]
     pub(crate) fn uses(&self, slot: usize) -> u8 {
         (self.get(slot) & USES) >> USES_SHIFT
     }
 
     /// Returns the uses of `slot` that no hand took away yet.
+    #[inline]
     pub(crate) fn recent(&self, slot: usize) -> u8 {
         self.get(slot) & RECENT
     }
 
     /// Counts one recent use, but no use, of an entry that had no recent ones.
+    #[inline]
     pub(crate) fn touch_recent(&mut self, slot: usize) {
         debug_assert_eq!(self.recent(slot), 0);
         *self.bytes[slot].get_mut() += 1;
     }
 
     /// Takes one recent use away; there must be one.
+    #[inline]
     pub(crate) fn tire(&mut self, slot: usize) {
         *self.bytes[slot].get_mut() -= 1;
-    }
-
-    /// Moves `slot` to the main queue; its recent uses have brought it there and are spent.
-    pub(crate) fn promote(&mut self, slot: usize) {
-        let uses = self.uses(slot);
-        self.reset(slot, Queue::Main, uses);
     }
 
     /// Halves all uses.
@@ -122,33 +126,54 @@ impl Marks {
         }
     }
 
+    /// Returns the entry of the main queue with the fewest uses found so far, if these are fewer than
+    /// `uses`. There must be an entry in the main queue.
+    #[inline]
+    pub(crate) fn rival(&self, search: &mut Search, uses: u8) -> Option<usize> {
+        // Who was used once cannot do better than a rival known to be used, and is not worth a search.
+        if uses == 1 && USED_IN_MAIN.contains(&self.known_least(search)) {
+            return None;
+        }
+        let rival = self.least_used(search);
+        (uses > self.uses(rival)).then_some(rival)
+    }
+
     /// Looks on from `search` for the entry of the main queue with the fewest uses. There must be one.
     ///
     /// The least of those looked at in earlier calls counts too, as long as it is in the main queue.
     #[inline]
     pub(crate) fn least_used(&self, search: &mut Search) -> usize {
-        let mut least = self
-            .bytes
-            .get(search.least)
-            .map_or(u8::MAX, |byte| byte.load(Ordering::Relaxed));
+        let mut least = self.known_least(search);
         loop {
-            let start = if search.next < self.bytes.len() {
-                search.next
-            } else {
-                0
-            };
-            let end = self.bytes.len().min(start + STEP);
-            for (slot, byte) in self.bytes[start..end].iter().enumerate() {
+            if search.next >= self.bytes.len() {
+                search.next = 0;
+            }
+            let mut start = search.next;
+            let mut look_at = |byte: &AtomicU8| {
                 let byte = byte.load(Ordering::Relaxed);
                 if byte < least {
-                    (least, search.least) = (byte, start + slot);
+                    (least, search.least) = (byte, start);
                 }
+                start += 1;
+            };
+            let rest = &self.bytes[search.next..];
+            // A loop of known length takes half as long.
+            match rest.first_chunk::<STEP>() {
+                Some(bytes) => bytes.iter().for_each(&mut look_at),
+                None => rest.iter().for_each(&mut look_at),
             }
-            search.next = end;
+            search.next = start;
             if least & QUEUE == Queue::Main as u8 {
                 return search.least;
             }
         }
+    }
+
+    /// Returns the mark of the least found so far, the greatest of all marks if there is none.
+    #[inline]
+    fn known_least(&self, search: &Search) -> u8 {
+        let byte = self.bytes.get(search.least);
+        byte.map_or(u8::MAX, |byte| byte.load(Ordering::Relaxed))
     }
 
     #[inline]
@@ -178,8 +203,8 @@ mod tests {
             marks.halve();
             assert_eq!((marks.uses(0), marks.recent(0)), (7, 2));
             assert!(marks.is_in(0, queue));
-            marks.promote(0);
-            assert_eq!((marks.uses(0), marks.recent(0)), (7, 0));
+            marks.reset(0, Queue::Main, 9);
+            assert_eq!((marks.uses(0), marks.recent(0)), (9, 0));
             assert!(marks.is_in(0, Queue::Main));
         }
     }

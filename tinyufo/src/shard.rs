@@ -21,14 +21,20 @@
 //! The main queue is the slab itself, its order that of the slots.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::bucket::{Bucket, KV};
 use crate::history::{HALF_LIFE, History, MAX_USES, RECENT};
-use crate::index::Index;
+use crate::index::{Index, Table};
 use crate::marks::{Marks, Queue, Search};
+use crate::setting::Setting;
 
-/// The most entries of a shard: slots are 32 bits and one value means none.
-const MAX_SLOTS: usize = u32::MAX as usize - 1;
+/// The most entries of a shard: slots are 32 bits, and so are places in the index, of which there are
+/// up to four for each.
+const MAX_SLOTS: usize = 1 << 30;
+
+/// A slot that no entry has.
+pub(crate) const NO_HINT: u32 = u32::MAX;
 
 /// The most entries memory is set aside for; more make it grow.
 const MAX_RESERVED: usize = 1 << 20;
@@ -36,39 +42,27 @@ const MAX_RESERVED: usize = 1 << 20;
 /// The fewest entries worth a history, below that it is a set or two.
 const MIN_HISTORY: usize = 16;
 
-/// Stale newcomers are cleared away when they are more than the entries and this.
+/// Newcomers without an entry are cleared away when they are more than half of all and this.
 const STALE: usize = 16;
+
+/// Entries that leave together at most, beyond what has to.
+const BATCH: usize = 8;
+
+/// The part of the budget that is made free at most by leaving together.
+const SLACK_PART: usize = 128;
 
 /// Turns, the unit of time of the history, in which as many newcomers come as there are entries.
 const TURNS: usize = RECENT as usize;
 
-/// How a shard chooses who stays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Setting {
-    /// By uses over a long time.
-    Frequent = 0,
-    /// By uses not long ago.
-    Recent = 1,
-}
-
-impl Setting {
-    /// Returns the part of a budget that is for newcomers.
-    fn small_part(self, budget: usize) -> usize {
-        match self {
-            Self::Frequent => budget / 100,
-            Self::Recent => budget / 10,
-        }
-    }
-}
-
 pub(crate) struct Shard<T> {
-    index: Index,
+    table: Table,
     slots: Vec<Bucket<T>>,
     marks: Marks,
     free: Vec<u32>,
-    /// Slots and hashes in the order they came. Those whose entry left are passed over.
-    small: VecDeque<(u32, u64)>,
+    /// Slots in the order they came. Those whose entry left are passed over, and free from then on.
+    small: VecDeque<u32>,
+    /// How many of `small` have no entry.
+    stale: usize,
     /// Where [`Setting::Recent`] and [`Setting::Frequent`] look next.
     hand: usize,
     search: Search,
@@ -94,11 +88,12 @@ impl<T> Shard<T> {
         let mut marks = Marks::default();
         marks.reserve(reserve);
         Self {
-            index: Index::with_capacity(reserve),
+            table: Table::with_capacity(reserve),
             slots: Vec::with_capacity(reserve),
             marks,
             free: Vec::new(),
             small: VecDeque::new(),
+            stale: 0,
             hand: 0,
             search: Search::default(),
             history: History::new(reserve.max(MIN_HISTORY)),
@@ -109,6 +104,11 @@ impl<T> Shard<T> {
             used: 0,
             small_used: 0,
         }
+    }
+
+    /// Returns the index, to look into without the lock.
+    pub(crate) fn index(&self) -> Arc<Index> {
+        self.table.index()
     }
 
     pub(crate) fn budget(&self) -> usize {
@@ -125,22 +125,31 @@ impl<T> Shard<T> {
     }
 
     /// Returns the value of `hash` and counts the use; and whether the use was news, its count not
-    /// being at its end.
+    /// being at its end. It is looked for at the slot `hint` first.
     #[inline]
-    pub(crate) fn get(&self, hash: u64) -> Option<(&T, bool)> {
-        let slot = self.find(hash)? as usize;
-        let data = self.slots[slot].data.as_ref()?;
+    pub(crate) fn get(&self, hash: u64, hint: u32) -> Option<(&T, bool)> {
+        let mut slot = hint as usize;
+        let is_it = |bucket: &&Bucket<T>| bucket.hash == hash && bucket.data.is_some();
+        let bucket = match self.slots.get(slot).filter(is_it) {
+            Some(bucket) => bucket,
+            None => {
+                slot = self.find(hash)? as usize;
+                &self.slots[slot]
+            }
+        };
+        let data = bucket.data.as_ref()?;
         Some((data, self.marks.touch(slot)))
     }
 
     /// Takes the entry of `hash` out.
     pub(crate) fn remove(&mut self, hash: u64) -> Option<T> {
         let slot = self.find(hash)?;
-        self.take(slot).map(|entry| entry.data)
+        self.take_out(slot as usize).map(|entry| entry.data)
     }
 
     /// Puts an entry in that is no heavier than the budget. Returns the value it replaces; what has to
     /// leave is added to `out`.
+    #[inline]
     pub(crate) fn put(
         &mut self,
         hash: u64,
@@ -157,27 +166,22 @@ impl<T> Shard<T> {
                 return self.replace(slot, data, weight);
             }
             // It leaves and comes again, known.
-            self.history
-                .record(hash, self.marks.uses(slot as usize), self.turn);
-            replaced = self.take(slot).map(|entry| entry.data);
+            self.remember(slot as usize);
+            replaced = self.take_out(slot as usize).map(|entry| entry.data);
         }
         self.pass_time();
-        let known = self.history.recall(hash, self.turn);
-        let uses = known
-            .map_or(0, |known| known.uses)
-            .saturating_add(1)
-            .min(MAX_USES);
-        let is_recent = known.is_some_and(|known| known.age <= RECENT);
-        let queue = match self.setting {
-            Setting::Recent if is_recent => Queue::Main,
-            _ => Queue::Small,
-        };
-        self.make_room(usize::from(weight), queue, out);
+        let (queue, uses) = self.welcome(hash);
+        if self.used + usize::from(weight) > self.budget || self.is_crowded() {
+            let weight = usize::from(weight);
+            let newcomer = if queue == Queue::Small { weight } else { 0 };
+            self.make_room(weight, newcomer, self.budget / SLACK_PART, out);
+        }
         self.add(
             Bucket {
                 hash,
                 data: Some(data),
                 weight,
+                place: 0,
             },
             queue,
             uses,
@@ -189,8 +193,8 @@ impl<T> Shard<T> {
     pub(crate) fn shrink(&mut self, weight: usize, out: &mut Vec<KV<T>>) -> usize {
         let given = weight.min(self.budget);
         self.budget -= given;
-        while self.used > self.budget {
-            self.evict(0, out);
+        if self.used > self.budget {
+            self.make_room(0, 0, 0, out);
         }
         given
     }
@@ -202,8 +206,8 @@ impl<T> Shard<T> {
 
     #[inline]
     fn find(&self, hash: u64) -> Option<u32> {
-        self.index
-            .find(tag(hash), |slot| self.slots[slot as usize].hash == hash)
+        let is_it = |slot| self.slots[slot as usize].hash == hash;
+        self.table.find(hash, is_it)
     }
 
     fn replace(&mut self, slot: u32, data: T, weight: u16) -> Option<T> {
@@ -218,11 +222,15 @@ impl<T> Shard<T> {
     }
 
     /// Counts a newcomer; time goes by with them.
+    #[inline]
     fn pass_time(&mut self) {
         self.newcomers += 1;
-        if self.newcomers * TURNS < self.slots.len() {
-            return;
+        if self.newcomers * TURNS >= self.slots.len() {
+            self.turn();
         }
+    }
+
+    fn turn(&mut self) {
         self.newcomers = 0;
         self.turn = self.turn.wrapping_add(1);
         if self.turn.is_multiple_of(HALF_LIFE) {
@@ -234,131 +242,211 @@ impl<T> Shard<T> {
         }
     }
 
-    /// Makes room for an entry that comes into `queue`.
-    fn make_room(&mut self, weight: usize, queue: Queue, out: &mut Vec<KV<T>>) {
-        let newcomer = if queue == Queue::Small { weight } else { 0 };
-        let is_crowded = |shard: &Self| shard.free.is_empty() && shard.slots.len() >= MAX_SLOTS;
-        while self.used + weight > self.budget || is_crowded(self) {
-            if out.capacity() == 0 {
-                *out = Vec::with_capacity(1);
+    /// Returns where a newcomer goes, and its uses so far. Those before it last left are looked up when
+    /// it leaves the small queue, when it may have to be noted as well.
+    #[inline]
+    fn welcome(&self, hash: u64) -> (Queue, u8) {
+        if self.setting == Setting::Recent
+            && let Some(known) = self.history.recall(hash, self.turn)
+            && known.age <= RECENT
+        {
+            return (Queue::Main, (known.uses + 1).min(MAX_USES));
+        }
+        (Queue::Small, 1)
+    }
+
+    #[inline]
+    fn is_crowded(&self) -> bool {
+        self.free.is_empty() && self.slots.len() >= MAX_SLOTS
+    }
+
+    /// Makes room for so much weight, of which `newcomer` comes into the small queue, and some more up to
+    /// `slack`: those who leave are looked for and handed over at less cost together.
+    #[inline(never)]
+    fn make_room(&mut self, weight: usize, newcomer: usize, slack: usize, out: &mut Vec<KV<T>>) {
+        let small_part = self.setting.small_part(self.budget);
+        // It never fills the slack: newcomers alone do.
+        let main_part = self.budget - small_part - self.budget / SLACK_PART;
+        if out.capacity() == 0 {
+            *out = Vec::with_capacity(slack.saturating_add(1).min(BATCH));
+        }
+        for left in (0..).map(|done| BATCH.saturating_sub(done)) {
+            let must = self.used + weight > self.budget || self.is_crowded();
+            if !must && (left == 0 || self.used + weight + slack <= self.budget) {
+                break;
             }
-            self.evict(newcomer, out);
+            let mut loser = None;
+            while loser.is_none()
+                && self.small_used > 0
+                && (self.small_used + newcomer > small_part || self.small_used == self.used)
+                && let Some(slot) = self.oldest_small()
+            {
+                loser = self.judge(slot, main_part);
+            }
+            if loser.is_none() && must {
+                loser = Some(self.loser_of_main());
+            }
+            let Some(loser) = loser else {
+                break;
+            };
+            if let Some(entry) = self.take(loser) {
+                // Below MAX_SLOTS.
+                self.free.push(loser as u32);
+                out.push(entry);
+            }
         }
     }
 
-    fn add(&mut self, bucket: Bucket<T>, queue: Queue, uses: u8) {
-        let (hash, weight) = (bucket.hash, usize::from(bucket.weight));
-        let slot = if let Some(slot) = self.free.pop() {
-            self.slots[slot as usize] = bucket;
+    /// Returns who has to leave if the newcomers are no more than their part. There must be an entry.
+    #[cold]
+    fn loser_of_main(&mut self) -> usize {
+        debug_assert!(self.used > 0);
+        let loser = match self.setting {
+            Setting::Recent => self.first_tired(),
+            Setting::Frequent => self.least_used(),
+        };
+        self.remember(loser);
+        loser
+    }
+
+    /// Takes an entry in, but for its place in the index.
+    #[inline]
+    fn add(&mut self, mut bucket: Bucket<T>, queue: Queue, uses: u8) {
+        if self.table.is_full() {
+            self.widen_table();
+        }
+        let weight = usize::from(bucket.weight);
+        // Below MAX_SLOTS, `make_room` saw to it.
+        let slot = self.free.pop().unwrap_or(self.slots.len() as u32);
+        bucket.place = self.table.insert(bucket.hash, slot);
+        if let Some(place) = self.slots.get_mut(slot as usize) {
+            *place = bucket;
             self.marks.reset(slot as usize, queue, uses);
-            slot
         } else {
             self.slots.push(bucket);
             self.marks.push(queue, uses);
-            // Below MAX_SLOTS, `make_room` saw to it.
-            (self.slots.len() - 1) as u32
-        };
-        self.index.insert(tag(hash), slot);
+        }
         self.used += weight;
         if queue == Queue::Main {
             self.delay(slot as usize);
         } else {
             self.small_used += weight;
-            self.small.push_back((slot, hash));
-            if self.small.len() > self.slots.len() + STALE {
-                self.clear_stale();
-            }
+            self.small.push_back(slot);
         }
     }
 
     #[cold]
-    fn clear_stale(&mut self) {
-        let (slots, marks) = (&self.slots, &self.marks);
-        self.small.retain(|(slot, hash)| {
-            let slot = *slot as usize;
-            marks.is_in(slot, Queue::Small) && slots[slot].hash == *hash
-        });
+    fn widen_table(&mut self) {
+        self.table.widen();
+        for (slot, bucket) in self.slots.iter_mut().enumerate() {
+            if bucket.data.is_some() {
+                bucket.place = self.table.insert(bucket.hash, slot as u32);
+            }
+        }
+        self.table.publish();
     }
 
-    /// Empties `slot`.
+    /// Empties `slot`, which may be in the small queue.
+    fn take_out(&mut self, slot: usize) -> Option<KV<T>> {
+        let is_small = self.marks.is_in(slot, Queue::Small);
+        let entry = self.take(slot)?;
+        if is_small {
+            self.small_used -= usize::from(entry.weight);
+            self.stale += 1;
+            if self.stale > self.small.len() / 2 + STALE {
+                self.clear_stale();
+            }
+        } else {
+            // Below MAX_SLOTS.
+            self.free.push(slot as u32);
+        }
+        Some(entry)
+    }
+
+    #[cold]
+    fn clear_stale(&mut self) {
+        let (marks, free) = (&self.marks, &mut self.free);
+        self.small.retain(|slot| {
+            let stays = marks.is_in(*slot as usize, Queue::Small);
+            if !stays {
+                free.push(*slot);
+            }
+            stays
+        });
+        self.stale = 0;
+    }
+
+    /// Empties `slot` and nothing else.
     #[inline]
-    fn take(&mut self, slot: u32) -> Option<KV<T>> {
-        let bucket = &mut self.slots[slot as usize];
+    fn take(&mut self, slot: usize) -> Option<KV<T>> {
+        let bucket = &mut self.slots[slot];
         let data = bucket.data.take()?;
         let (key, weight) = (bucket.hash, bucket.weight);
+        self.table.remove(key, bucket.place);
         self.used -= usize::from(weight);
-        if self.marks.is_in(slot as usize, Queue::Small) {
-            self.small_used -= usize::from(weight);
-        }
-        self.marks.reset(slot as usize, Queue::Free, 0);
-        let found = self.index.remove(tag(key), slot);
-        debug_assert!(found);
-        self.free.push(slot);
+        self.marks.reset(slot, Queue::Free, 0);
         Some(KV { key, data, weight })
     }
 
-    /// Moves whoever is worth least to `out`, for a newcomer of this weight. There must be an entry.
-    fn evict(&mut self, newcomer: usize, out: &mut Vec<KV<T>>) {
-        debug_assert!(self.used > 0);
-        let small_part = self.setting.small_part(self.budget);
-        let is_over = |small_used: usize| small_used + newcomer > small_part;
-        while self.small_used > 0 && (is_over(self.small_used) || self.small_used == self.used) {
-            let Some(slot) = self.oldest_small() else {
-                break;
-            };
-            let loser = match self.setting {
-                Setting::Recent if self.marks.recent(slot) > 0 => None,
-                Setting::Recent => Some(slot),
-                Setting::Frequent => self.contest(slot, self.budget - small_part),
-            };
-            if loser != Some(slot) {
-                self.promote(slot);
-            }
-            if let Some(loser) = loser {
-                return self.expel(loser, out);
-            }
-        }
-        let loser = match self.setting {
-            Setting::Recent => self.first_tired(),
-            Setting::Frequent => self.least_used(),
-        };
-        self.expel(loser, out);
-    }
-
-    /// Returns the newcomer that waits longest, no longer in the ring.
+    /// Returns the newcomer that waits longest, no longer in the small queue.
+    #[inline]
     fn oldest_small(&mut self) -> Option<usize> {
         loop {
-            let (slot, hash) = self.small.pop_front()?;
-            let slot = slot as usize;
-            if self.marks.is_in(slot, Queue::Small) && self.slots[slot].hash == hash {
-                return Some(slot);
+            let slot = self.small.pop_front()?;
+            if self.marks.is_in(slot as usize, Queue::Small) {
+                return Some(slot as usize);
             }
+            self.stale -= 1;
+            self.free.push(slot);
         }
     }
 
-    /// Returns who has to leave, the newcomer or one of the main queue; nobody if that has room.
-    fn contest(&mut self, newcomer: usize, main_part: usize) -> Option<usize> {
+    /// Promotes a newcomer or remembers it as gone. Returns who has to leave: it, one of the main queue
+    /// in its place, or nobody.
+    #[inline]
+    fn judge(&mut self, slot: usize, main_part: usize) -> Option<usize> {
+        let hash = self.slots[slot].hash;
+        let weight = usize::from(self.slots[slot].weight);
         let main_used = self.used - self.small_used;
-        if main_used + usize::from(self.slots[newcomer].weight) <= main_part {
-            return None;
+        self.small_used -= weight;
+        let (known, place) = self.history.look(hash, self.turn);
+        let before = known.map_or(0, |known| known.uses);
+        let uses = (self.marks.uses(slot) + before).min(MAX_USES);
+        let loser = match self.setting {
+            Setting::Recent if self.marks.recent(slot) > 0 => None,
+            Setting::Frequent if main_used + weight <= main_part => None,
+            Setting::Frequent if main_used > 0 => {
+                Some(self.marks.rival(&mut self.search, uses).unwrap_or(slot))
+            }
+            _ => Some(slot),
+        };
+        if loser == Some(slot) {
+            self.history.note(place, hash, uses.max(1), self.turn);
+            return loser;
         }
-        if main_used == 0 {
-            return Some(newcomer);
+        if let Some(other) = loser {
+            self.remember(other);
         }
-        let other = self.least_used();
-        let is_better = self.marks.uses(newcomer) > self.marks.uses(other);
-        Some(if is_better { other } else { newcomer })
+        self.marks.reset(slot, Queue::Main, uses);
+        self.delay(slot);
+        loser
     }
 
-    /// Moves `slot` to the main queue.
-    fn promote(&mut self, slot: usize) {
-        self.marks.promote(slot);
-        self.delay(slot);
-        self.small_used -= usize::from(self.slots[slot].weight);
+    /// Notes the uses of an entry that leaves.
+    #[inline]
+    fn remember(&mut self, slot: usize) {
+        let hash = self.slots[slot].hash;
+        let (known, place) = self.history.look(hash, self.turn);
+        let mut uses = self.marks.uses(slot);
+        if let Some(known) = known.filter(|_| self.marks.is_in(slot, Queue::Small)) {
+            uses = (uses + known.uses).min(MAX_USES);
+        }
+        self.history.note(place, hash, uses.max(1), self.turn);
     }
 
     /// Sees to it that the hand takes about one round to come for `slot`, which is new in the main
     /// queue: if it would come in less than half, it passes once more.
+    #[inline]
     fn delay(&mut self, slot: usize) {
         let behind = if slot >= self.hand {
             0
@@ -370,15 +458,7 @@ impl<T> Shard<T> {
         }
     }
 
-    fn expel(&mut self, slot: usize, out: &mut Vec<KV<T>>) {
-        let uses = self.marks.uses(slot).max(1);
-        self.history.record(self.slots[slot].hash, uses, self.turn);
-        // Below MAX_SLOTS.
-        if let Some(entry) = self.take(slot as u32) {
-            out.push(entry);
-        }
-    }
-
+    #[inline]
     fn least_used(&mut self) -> usize {
         self.marks.least_used(&mut self.search)
     }
@@ -401,12 +481,6 @@ impl<T> Shard<T> {
             self.marks.tire(slot);
         }
     }
-}
-
-/// Returns the bits of a hash the index sorts by.
-#[inline]
-fn tag(hash: u64) -> u32 {
-    hash as u32
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::TinyUfo;
 impl<K, T> TinyUfo<K, T> {
     /// Returns the weight of all entries, after checking that the budgets add up. Nobody may be putting.
     fn weight(&self) -> usize {
-        let shards: Vec<_> = self.shards.iter().map(|shard| shard.0.read()).collect();
+        let shards: Vec<_> = self.shards.iter().map(|shard| shard.shard.lock()).collect();
         assert!(shards.iter().all(|shard| shard.used() <= shard.budget()));
         let spare = self.spare.load(Ordering::Relaxed);
         let budgets = shards.iter().map(|shard| shard.budget()).sum::<usize>();
@@ -170,7 +170,7 @@ fn loans_are_returned() {
     for key in 0..20_000 {
         cache.put(key, 0, 1);
     }
-    assert_eq!(cache.weight(), 4096);
+    assert!(cache.weight() > 4000, "all but what leaves together");
     cache.force_put(u64::MAX, 1, 4000);
     assert_eq!(cache.get(&u64::MAX), Some(1));
     assert!(cache.weight() >= 4000);
@@ -178,12 +178,12 @@ fn loans_are_returned() {
     for key in 0..20_000 {
         cache.put(key, 0, 1);
     }
-    assert_eq!(cache.weight(), 4096);
+    assert!(cache.weight() > 4000, "all but what leaves together");
     assert!(
         cache
             .shards
             .iter()
-            .all(|shard| shard.0.read().budget() == cache.fair)
+            .all(|shard| shard.shard.lock().budget() == cache.fair)
     );
 }
 

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 
-use super::{Setting, Shard};
+use super::{NO_HINT, Shard};
+use crate::setting::Setting;
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -16,7 +17,7 @@ enum Op {
     Set(Setting),
 }
 
-/// Few hashes, and few tags among them.
+/// Few hashes, and few fingerprints among them.
 fn hash() -> impl Strategy<Value = u64> {
     (0..8u64, 0..4u64).prop_map(|(low, high)| low | high << 32)
 }
@@ -47,7 +48,7 @@ proptest! {
             match op {
                 Op::Get(hash) => {
                     let expected = twin.get(&hash).map(|(value, _)| value);
-                    prop_assert_eq!(shard.get(hash).map(|(value, _)| value), expected);
+                    prop_assert_eq!(shard.get(hash, NO_HINT).map(|(value, _)| value), expected);
                 }
                 Op::Remove(hash) => {
                     let expected = twin.remove(&hash).map(|(value, _)| value);
@@ -79,7 +80,7 @@ proptest! {
             prop_assert!(used <= budget);
         }
         for (hash, (value, _)) in &twin {
-            prop_assert_eq!(shard.get(*hash).map(|(value, _)| value), Some(value));
+            prop_assert_eq!(shard.get(*hash, NO_HINT).map(|(value, _)| value), Some(value));
         }
     }
 }
@@ -93,5 +94,5 @@ fn stale_newcomers_are_cleared() {
         shard.remove(hash);
     }
     assert!(shard.small.len() < 100);
-    assert_eq!(shard.slots.len(), 1);
+    assert!(shard.slots.len() < 100);
 }
