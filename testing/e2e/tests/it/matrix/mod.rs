@@ -1,8 +1,11 @@
 //! Every client before every origin: one test body, a cell for each pair of protocols.
 
 mod clients;
+#[cfg(feature = "any_tls")]
+mod doors;
 mod origins;
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use async_trait::async_trait;
@@ -12,7 +15,7 @@ use pingora_e2e::harness::{self, Running};
 use self::clients::{Answer, Ask, Body, Client};
 use self::origins::Origin;
 
-/// A version of HTTP, without TLS.
+/// A version of HTTP.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Version {
     H1,
@@ -21,11 +24,51 @@ enum Version {
 
 use Version::{H1, H2};
 
-/// Every pair.
-const CELLS: [(Version, Version); 4] = [(H1, H1), (H1, H2), (H2, H1), (H2, H2)];
+/// What is spoken on one side of the proxy.
+#[derive(Clone, Copy, PartialEq)]
+struct Kind {
+    version: Version,
+    tls: bool,
+}
 
-/// Passes everything on to an origin of a known version.
-struct Pass(SocketAddr, Version);
+/// HTTP/1, and HTTP/2 by prior knowledge; both also over TLS, chosen by ALPN, where a library for
+/// that is compiled in.
+const KINDS: &[Kind] = &[
+    Kind {
+        version: H1,
+        tls: false,
+    },
+    Kind {
+        version: H2,
+        tls: false,
+    },
+    #[cfg(feature = "any_tls")]
+    Kind {
+        version: H1,
+        tls: true,
+    },
+    #[cfg(feature = "any_tls")]
+    Kind {
+        version: H2,
+        tls: true,
+    },
+];
+
+impl fmt::Debug for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tls = if self.tls { " with TLS" } else { "" };
+        write!(f, "{:?}{tls}", self.version)
+    }
+}
+
+/// Returns every pair.
+fn cells() -> impl Iterator<Item = (Kind, Kind)> {
+    let with_every = |down: &'static Kind| KINDS.iter().map(|up| (*down, *up));
+    KINDS.iter().flat_map(with_every)
+}
+
+/// Passes everything on to an origin of a known kind.
+struct Pass(SocketAddr, Kind);
 
 #[async_trait]
 impl ProxyHttp for Pass {
@@ -33,27 +76,90 @@ impl ProxyHttp for Pass {
     fn new_ctx(&self) {}
 
     async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
+        #[cfg(feature = "any_tls")]
+        let mut peer = match self.1.tls {
+            true => Box::new(crate::tls::peer(self.0, "a.example")),
+            false => harness::peer(self.0),
+        };
+        #[cfg(not(feature = "any_tls"))]
         let mut peer = harness::peer(self.0);
-        if self.1 == H2 {
-            peer.options.set_http_version(2, 2);
+        match self.1.version {
+            H1 => peer.options.set_http_version(1, 1),
+            H2 => peer.options.set_http_version(2, 2),
         }
         peer.options.max_h2_streams = 10;
         Ok(peer)
     }
 }
 
-async fn proxy(origin: &Origin) -> Running {
-    let pass = Pass(origin.addr(), origin.version());
+/// A proxy between a client and an origin of these kinds, which both speak without TLS: that is
+/// put around the proxy where there is any.
+struct Cell {
+    origin: Origin,
+    /// Where the client connects to.
+    addr: SocketAddr,
+    _front: Running,
+    /// What is behind it.
+    _running: Vec<Running>,
+}
+
+impl Cell {
+    async fn start(down: Kind, up: Kind) -> Cell {
+        Cell::before(Origin::start(up.version).await, down, up).await
+    }
+
+    /// The origin answers when it has read the head.
+    async fn start_on_head(down: Kind, up: Kind) -> Cell {
+        Cell::before(Origin::start_on_head(up.version).await, down, up).await
+    }
+
+    #[cfg(feature = "any_tls")]
+    async fn before(origin: Origin, down: Kind, up: Kind) -> Cell {
+        let mut running = Vec::new();
+        let mut behind = origin.addr();
+        if up.tls {
+            running.push(doors::out_of_tls(behind, up.version).await);
+            behind = running[0].addr();
+        }
+        let pass = Pass(behind, up);
+        let mut front = match down.tls {
+            true => doors::proxy(pass).await,
+            false => plain(pass).await,
+        };
+        if down.tls {
+            let door = doors::into_tls(front.addr(), down.version).await;
+            running.push(std::mem::replace(&mut front, door));
+        }
+        Cell {
+            origin,
+            addr: front.addr(),
+            _front: front,
+            _running: running,
+        }
+    }
+
+    #[cfg(not(feature = "any_tls"))]
+    async fn before(origin: Origin, _down: Kind, up: Kind) -> Cell {
+        let proxy = plain(Pass(origin.addr(), up)).await;
+        Cell {
+            origin,
+            addr: proxy.addr(),
+            _front: proxy,
+            _running: Vec::new(),
+        }
+    }
+}
+
+async fn plain(pass: Pass) -> Running {
     harness::proxy_with(pass, |_, options| options.h2c = true).await
 }
 
 /// Sends one request through every cell, twice on a connection, and checks the answers.
 fn check(ask: Ask, expected: impl Fn(&Answer) -> bool + Send + Sync) {
     harness::run(async {
-        for (down, up) in CELLS {
-            let origin = Origin::start(up).await;
-            let proxy = proxy(&origin).await;
-            let mut client = Client::connect(down, proxy.addr()).await;
+        for (down, up) in cells() {
+            let cell = Cell::start(down, up).await;
+            let mut client = Client::connect(down.version, cell.addr).await;
             for round in 1..=2 {
                 let answer = client.ask(&ask).await;
                 assert!(
@@ -61,8 +167,9 @@ fn check(ask: Ask, expected: impl Fn(&Answer) -> bool + Send + Sync) {
                     "{down:?} to {up:?}, round {round}: {ask:?}: {answer:?}"
                 );
             }
-            assert_eq!(origin.errors(), Vec::<String>::new(), "{down:?} to {up:?}");
-            assert_eq!(origin.connections(), 1, "{down:?} to {up:?}");
+            let errors = cell.origin.errors();
+            assert_eq!(errors, Vec::<String>::new(), "{down:?} to {up:?}");
+            assert_eq!(cell.origin.connections(), 1, "{down:?} to {up:?}");
         }
     });
 }
@@ -155,13 +262,15 @@ fn trailers() {
 #[test]
 fn request_trailers() {
     harness::run(async {
-        let origin = Origin::start(H2).await;
-        let proxy = proxy(&origin).await;
-        let mut client = Client::connect(H2, proxy.addr()).await;
-        let mut ask = ask("POST", "/request-trailers", Body::Pieces(&["hello"]));
-        ask.trailers = true;
-        let answer = client.ask(&ask).await;
-        assert_eq!(answer.body, Ok("x-asked: 1".to_string()), "{answer:?}");
+        for (down, up) in cells().filter(|cell| (cell.0.version, cell.1.version) == (H2, H2)) {
+            let cell = Cell::start(down, up).await;
+            let mut client = Client::connect(H2, cell.addr).await;
+            let mut ask = ask("POST", "/request-trailers", Body::Pieces(&["hello"]));
+            ask.trailers = true;
+            let answer = client.ask(&ask).await;
+            let expected = Ok("x-asked: 1".to_string());
+            assert_eq!(answer.body, expected, "{down:?} to {up:?}: {answer:?}");
+        }
     });
 }
 
@@ -170,10 +279,9 @@ fn request_trailers() {
 fn early_responses() {
     let text: &'static str = "x".repeat(10 * 1024 * 1024).leak();
     harness::run(async {
-        for (down, up) in CELLS {
-            let origin = Origin::start_on_head(up).await;
-            let proxy = proxy(&origin).await;
-            let mut client = Client::connect(down, proxy.addr()).await;
+        for (down, up) in cells() {
+            let cell = Cell::start_on_head(down, up).await;
+            let mut client = Client::connect(down.version, cell.addr).await;
             let answer = client.ask(&ask("POST", "/early", Body::Fixed(text))).await;
             assert_eq!(
                 (answer.status, answer.body),
@@ -188,22 +296,20 @@ fn early_responses() {
 #[test]
 fn aborts_of_the_origin() {
     harness::run(async {
-        for (down, up) in CELLS {
+        for (down, up) in cells() {
             for path in ["/abort", "/abort-pieces"] {
-                let origin = Origin::start(up).await;
-                let proxy = proxy(&origin).await;
-                let mut client = Client::connect(down, proxy.addr()).await;
+                let cell = Cell::start(down, up).await;
+                let mut client = Client::connect(down.version, cell.addr).await;
                 let answer = client.ask(&ask("GET", path, Body::None)).await;
                 // A reset of HTTP/2 may overtake the head.
-                let overtaken = up == H2 && answer.status == 502;
+                let overtaken = up.version == H2 && answer.status == 502;
                 assert!(
                     answer.body.is_err() || overtaken,
                     "{down:?} to {up:?}: {answer:?}"
                 );
             }
-            let origin = Origin::start(up).await;
-            let proxy = proxy(&origin).await;
-            let mut client = Client::connect(down, proxy.addr()).await;
+            let cell = Cell::start(down, up).await;
+            let mut client = Client::connect(down.version, cell.addr).await;
             let answer = client.ask(&ask("GET", "/abort-before", Body::None)).await;
             assert_eq!(answer.status, 502, "{down:?} to {up:?}: {answer:?}");
         }
@@ -214,15 +320,14 @@ fn aborts_of_the_origin() {
 #[test]
 fn aborts_of_the_client() {
     harness::run(async {
-        for (down, up) in CELLS {
+        for (down, up) in cells() {
             for (path, body) in [("/wait", Body::None), ("/wait", Body::Unended("hello"))] {
-                let origin = Origin::start_on_head(up).await;
-                let proxy = proxy(&origin).await;
-                let client = Client::connect(down, proxy.addr()).await;
+                let cell = Cell::start_on_head(down, up).await;
+                let client = Client::connect(down.version, cell.addr).await;
                 client
-                    .ask_and_go(&ask("POST", path, body), origin.seen())
+                    .ask_and_go(&ask("POST", path, body), cell.origin.seen())
                     .await;
-                origin.aborted().await;
+                cell.origin.aborted().await;
             }
         }
     });
@@ -232,10 +337,9 @@ fn aborts_of_the_client() {
 #[test]
 fn upgrades() {
     harness::run(async {
-        for (down, up) in CELLS {
-            let origin = Origin::start(up).await;
-            let proxy = proxy(&origin).await;
-            let mut tunnel = Client::upgrade(down, proxy.addr()).await;
+        for (down, up) in cells() {
+            let cell = Cell::start(down, up).await;
+            let mut tunnel = Client::upgrade(down.version, cell.addr).await;
             for message in ["ping", "0\r\n\r\n", "\0\x7f", &"long".repeat(50_000)] {
                 tunnel.echo(message).await;
             }

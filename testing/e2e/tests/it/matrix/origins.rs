@@ -47,13 +47,6 @@ impl Origin {
         Origin::H2(H2Origin::start(serve).await, aborted)
     }
 
-    pub(super) fn version(&self) -> Version {
-        match self {
-            Origin::H1(_) => Version::H1,
-            Origin::H2(..) => Version::H2,
-        }
-    }
-
     pub(super) fn addr(&self) -> SocketAddr {
         match self {
             Origin::H1(origin) => origin.addr(),

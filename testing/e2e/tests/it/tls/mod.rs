@@ -30,12 +30,12 @@ fn file(name: &str) -> String {
 }
 
 /// Returns settings with the certificate `name`.
-fn settings(name: &str) -> TlsSettings {
+pub(crate) fn settings(name: &str) -> TlsSettings {
     TlsSettings::intermediate(&file(&format!("{name}.pem")), &file(&format!("{name}.key"))).unwrap()
 }
 
 /// Returns a peer that trusts the authority of the tests.
-fn peer(addr: SocketAddr, sni: &str) -> HttpPeer {
+pub(crate) fn peer(addr: SocketAddr, sni: &str) -> HttpPeer {
     let mut peer = HttpPeer::new(addr, true, sni.to_string());
     peer.options.ca = Some(load_ca(&file("ca.pem")).unwrap());
     peer
