@@ -1,5 +1,7 @@
 //! [`HttpProxy`]: a [`ProxyHttp`] as an application that serves HTTP sessions.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -168,12 +170,18 @@ where
     SV::CTX: Send + Sync,
     C: custom::Connector,
 {
-    async fn process_new_http(
-        self: &Arc<Self>,
+    // As the macro would write it, without a second future around that of the request.
+    fn process_new_http<'a, 'b, 'f>(
+        self: &'a Arc<Self>,
         session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        self.serve(session, shutdown).await
+        shutdown: &'b ShutdownWatch,
+    ) -> Pin<Box<dyn Future<Output = Option<ReusedHttpStream>> + Send + 'f>>
+    where
+        'a: 'f,
+        'b: 'f,
+        Self: 'f,
+    {
+        Box::pin(self.serve(session, shutdown))
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {
@@ -222,6 +230,11 @@ mod tests {
         let (_stop, shutdown) = tokio::sync::watch::channel(false);
         let future = proxy.serve(ServerSession::new_http1(Box::new(stream)), &shutdown);
         let size = size_of_val(&future);
-        assert!(size <= 2048, "{size} bytes");
+        // Up to here the C library keeps freed memory at hand.
+        let limit = match cfg!(feature = "upstream_modules") {
+            true => 1280,
+            false => 1024,
+        };
+        assert!(size <= limit, "{size} bytes");
     }
 }

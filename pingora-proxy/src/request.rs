@@ -1,5 +1,6 @@
 //! A request's walk through the phases, up to the response.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use log::{debug, warn};
@@ -133,14 +134,8 @@ where
             // Every server that upgrades can do so by HTTP/1, not every one by HTTP/2.
             peer.options.alpn = ALPN::H1;
         }
-        let connected = self.connector.get_http_session(&*peer).await;
-        let (mut upstream, reused) = match connected {
-            Ok(connected) => connected,
-            Err(e) => {
-                let e = self.inner.fail_to_connect(session, &peer, ctx, e.into_up());
-                return Err(e);
-            }
-        };
+        let (mut upstream, reused) = (self.connector.get_http_session(&*peer).await)
+            .map_err(|e| (self.inner).fail_to_connect(session, &peer, ctx, e.into_up()))?;
         let result = self
             .exchange(&mut upstream, reused, &peer, session, ctx)
             .await;
@@ -167,49 +162,52 @@ where
 
     /// Passes the request to the upstream and the response back; returns whether the upstream may
     /// be left to the connector.
-    async fn exchange(
+    // No `async fn`: that would keep its arguments twice, in the future of every request.
+    fn exchange(
         &self,
         upstream: &mut HttpSession<C::Session>,
         reused: bool,
         peer: &HttpPeer,
         session: &mut Session,
         ctx: &mut SV::CTX,
-    ) -> Result<bool> {
+    ) -> impl Future<Output = Result<bool>> + Send {
         debug!("connected to {peer}, reused: {reused}");
         let fd = match upstream {
             HttpSession::H1(upstream) => upstream.id(),
             HttpSession::H2(upstream) => upstream.fd(),
             HttpSession::Custom(upstream) => upstream.fd(),
         };
-        self.inner
-            .connected_to_upstream(session, reused, peer, fd, upstream.digest(), ctx)
-            .await?;
-        match upstream {
-            HttpSession::H1(upstream) => {
-                Exchange::new(&self.inner, session, ctx, H1Leg::new(upstream))
-                    .run(peer)
-                    .await?;
-            }
-            HttpSession::H2(upstream) => {
-                let leg = H2Leg::new(upstream);
-                // Boxed: the exchanges of the legs are not to lie side by side in every request.
-                Box::pin(async move {
-                    Exchange::new(&self.inner, session, ctx, leg)
-                        .run(peer)
-                        .await
-                })
+        async move {
+            self.inner
+                .connected_to_upstream(session, reused, peer, fd, upstream.digest(), ctx)
                 .await?;
+            match upstream {
+                HttpSession::H1(upstream) => {
+                    Exchange::new(&self.inner, session, ctx, H1Leg::new(upstream))
+                        .run(peer)
+                        .await?;
+                }
+                HttpSession::H2(upstream) => {
+                    let leg = H2Leg::new(upstream);
+                    // Boxed: the exchanges of the legs are not to lie side by side in every request.
+                    Box::pin(async move {
+                        Exchange::new(&self.inner, session, ctx, leg)
+                            .run(peer)
+                            .await
+                    })
+                    .await?;
+                }
+                HttpSession::Custom(upstream) => {
+                    let leg = CustomLeg::new(upstream, peer);
+                    return Box::pin(async move {
+                        let mut exchange = Exchange::new(&self.inner, session, ctx, leg);
+                        exchange.run(peer).await?;
+                        Ok(exchange.into_leg().close().await)
+                    })
+                    .await;
+                }
             }
-            HttpSession::Custom(upstream) => {
-                let leg = CustomLeg::new(upstream, peer);
-                return Box::pin(async move {
-                    let mut exchange = Exchange::new(&self.inner, session, ctx, leg);
-                    exchange.run(peer).await?;
-                    Ok(exchange.into_leg().close().await)
-                })
-                .await;
-            }
+            Ok(true)
         }
-        Ok(true)
     }
 }

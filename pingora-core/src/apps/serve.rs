@@ -4,9 +4,9 @@
 //! buffer and no session; those are made when bytes arrive and dropped after the response.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -48,6 +48,9 @@ where
             Box::pin(serve_h2::serve(app, stream, shutdown.clone())).await;
             return None;
         }
+        let mut watch = shutdown.clone();
+        let stopped = pin!(async move { watch.wait_for(|stop| *stop).await.is_ok() });
+        let mut stop = Stop::new(shutdown, stopped);
         let mut settings: Option<HttpPersistentSettings> = None;
         loop {
             let first = match settings
@@ -57,7 +60,7 @@ where
                 Some(prefix) => Some(Input::from(prefix)),
                 None => match idle_limit(settings.as_ref(), self.server_options()) {
                     Idle::Close => None,
-                    Idle::Wait(limit) => first_bytes(&mut stream, limit, shutdown.clone()).await,
+                    Idle::Wait(limit) => first_bytes(&mut stream, limit, &mut stop).await,
                 },
             };
             let Some(mut first) = first else {
@@ -65,7 +68,7 @@ where
                 return None;
             };
             if settings.is_none() && self.server_options().is_some_and(|o| o.h2c) {
-                let looked = Box::pin(starts_h2(&mut stream, &mut first, shutdown));
+                let looked = Box::pin(starts_h2(&mut stream, &mut first, &mut stop));
                 if looked.await {
                     let stream = Box::new(Rewound::new(stream, first.take().freeze()));
                     let app = Arc::clone(self);
@@ -88,10 +91,13 @@ where
 const PREFACE_START: &[u8] = b"PRI ";
 
 /// Returns whether the connection starts as one of HTTP/2 does; reads on while that is open.
-async fn starts_h2(stream: &mut Stream, first: &mut Input, shutdown: &ShutdownWatch) -> bool {
+async fn starts_h2<F>(stream: &mut Stream, first: &mut Input, stop: &mut Stop<'_, F>) -> bool
+where
+    F: Future<Output = bool> + Send,
+{
     while first.buf.len() < PREFACE_START.len() && PREFACE_START.starts_with(&first.buf) {
         let limit = Some(HttpLimits::default().head_timeout);
-        match first_bytes(stream, limit, shutdown.clone()).await {
+        match first_bytes(stream, limit, stop).await {
             Some(more) => first.append(&more.buf),
             None => return false,
         }
@@ -128,26 +134,25 @@ fn idle_limit(
 ///
 /// This is all there is of an idle connection, so it is no `async fn`: that would keep its
 /// arguments twice.
-fn first_bytes(
+fn first_bytes<F>(
     stream: &mut Stream,
     limit: Option<Duration>,
-    mut shutdown: ShutdownWatch,
-) -> impl Future<Output = Option<Input>> + Send {
+    stop: &mut Stop<'_, F>,
+) -> impl Future<Output = Option<Input>> + Send
+where
+    F: Future<Output = bool> + Send,
+{
     let mut timer = limit.map(Deadline::new);
     async move {
         let mut watching = true;
-        let mut stopping = pin!(shutdown.wait_for(|stop| *stop));
         // Cancel-safe: bytes are only taken when the future is ready.
         poll_fn(|cx| {
             if let Poll::Ready(first) = poll_first_bytes(stream, cx) {
                 return Poll::Ready(first.ok().filter(|first| !first.buf.is_empty()));
             }
-            if watching && let Poll::Ready(stop) = stopping.as_mut().poll(cx) {
-                // An error: nobody is left who could stop us.
+            if watching && stop.is_due(cx) {
                 watching = false;
-                if stop.is_ok() {
-                    timer = Some(Deadline::new(LAST_REQUEST_GRACE));
-                }
+                timer = Some(Deadline::new(LAST_REQUEST_GRACE));
             }
             match &mut timer {
                 Some(timer) => timer.poll_elapsed(cx).map(|()| None),
@@ -155,6 +160,54 @@ fn first_bytes(
             }
         })
         .await
+    }
+}
+
+/// The end of the server, as a connection looks out for it.
+///
+/// It is asked for by each wait for a request, but registered once: what is woken at the end is a list with a
+/// lock, shared by all connections.
+struct Stop<'a, F> {
+    watch: &'a ShutdownWatch,
+    /// Whether the server stops; `false` if nobody is left who could stop it.
+    stopped: Pin<&'a mut F>,
+    state: StopState,
+}
+
+enum StopState {
+    Unknown,
+    /// Not yet; then this task is woken.
+    Waits(Waker),
+    Known(bool),
+}
+
+impl<'a, F: Future<Output = bool>> Stop<'a, F> {
+    fn new(watch: &'a ShutdownWatch, stopped: Pin<&'a mut F>) -> Self {
+        let state = StopState::Unknown;
+        Self {
+            watch,
+            stopped,
+            state,
+        }
+    }
+
+    /// Returns whether the server stops; if not, the task is woken when it does.
+    fn is_due(&mut self, cx: &mut Context<'_>) -> bool {
+        match &self.state {
+            StopState::Known(due) => return *due,
+            StopState::Waits(waker)
+                if waker.will_wake(cx.waker()) && matches!(self.watch.has_changed(), Ok(false)) =>
+            {
+                return false;
+            }
+            StopState::Unknown | StopState::Waits(_) => {}
+        }
+        let stopped = self.stopped.as_mut().poll(cx);
+        self.state = match stopped {
+            Poll::Ready(due) => StopState::Known(due),
+            Poll::Pending => StopState::Waits(cx.waker().clone()),
+        };
+        stopped == Poll::Ready(true)
     }
 }
 

@@ -40,7 +40,7 @@ where
             loop {
                 if wants_request && self.request_run < MAX_REQUEST_RUN && self.leg.has_room() {
                     let piece = match (self.replay.take(), &mut reading) {
-                        (Some(piece), _) => Poll::Ready(Ok(Some(piece))),
+                        (Some(piece), _) => Poll::Ready(Ok(Some(*piece))),
                         (None, Some(reading)) => reading.as_mut().poll(cx),
                         (None, None) => Poll::Ready(Ok(None)),
                     };

@@ -10,10 +10,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use log::debug;
 use pingora_core::protocols::http::{HttpTask, ServerSession};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{BError, ErrorType::WriteTimedout, Result};
+use pingora_http::ResponseHeader;
 use pingora_timeout::fast_timeout::Deadline;
 
 use super::leg::Leg;
@@ -37,7 +39,7 @@ pub(crate) struct Exchange<'a, SV: ProxyHttp, L> {
     pub(super) leg: L,
     pub(super) progress: Progress,
     /// Body bytes an earlier try has read already.
-    pub(super) replay: Option<Bytes>,
+    pub(super) replay: Option<Box<Bytes>>,
     /// Pieces of the request since the response was asked for last.
     pub(super) request_run: u8,
     /// Why the upstream takes no more of the request, and until when the next piece of its answer
@@ -67,6 +69,16 @@ pub(super) enum Event {
     Done,
 }
 
+/// What is left to do about an event, with hooks that may wait.
+pub(super) enum Next {
+    Wait,
+    Request(Option<Bytes>),
+    Head(Box<ResponseHeader>, bool),
+    Trailers(Box<HeaderMap>),
+    Message(Speaker, Result<Bytes>),
+    Done,
+}
+
 impl<'a, SV, L> Exchange<'a, SV, L>
 where
     SV: ProxyHttp + Send + Sync,
@@ -79,7 +91,7 @@ where
         ctx: &'a mut SV::CTX,
         leg: L,
     ) -> Self {
-        let replay = session.get_retry_buffer();
+        let replay = session.get_retry_buffer().map(Box::new);
         Exchange {
             proxy,
             session,
@@ -144,22 +156,33 @@ where
             } else {
                 poll_fn(|cx| self.poll_event(cx)).await
             };
-            match event {
-                Event::Request(piece) => self.on_request(piece?).await?,
-                Event::SendFailed(e) => self.on_send_failed(e)?,
-                Event::Response(task) => {
-                    if let Some(refused) = &mut self.refused {
-                        refused.1.reset(ANSWER_AFTER_REFUSAL);
-                    }
-                    self.on_response(task?).await?;
-                }
+            match self.begin(event)? {
+                Next::Wait => (),
+                Next::Request(mut data) => self.on_request(&mut data).await?,
+                Next::Head(head, end) => self.on_head(head, end).await?,
+                // Boxed: few responses have any, and all would make room for what is done with them.
+                Next::Trailers(trailers) => Box::pin(self.on_trailers(trailers)).await?,
                 // Boxed: most exchanges have none.
-                Event::Message(from, message) => {
-                    Box::pin(self.on_message(from, message)).await?;
-                }
-                Event::Gone(e) => return Err(e),
-                Event::Done => return Ok(()),
+                Next::Message(from, message) => Box::pin(self.on_message(from, message)).await?,
+                Next::Done => return Ok(()),
             }
+        }
+    }
+
+    /// Does what has no need to wait. Its own function, so that no event lies in the future of a request.
+    fn begin(&mut self, event: Event) -> Result<Next> {
+        match event {
+            Event::Request(data) => data.map(Next::Request),
+            Event::SendFailed(e) => self.on_send_failed(e).map(|()| Next::Wait),
+            Event::Response(task) => {
+                if let Some(refused) = &mut self.refused {
+                    refused.1.reset(ANSWER_AFTER_REFUSAL);
+                }
+                self.on_response(task?)
+            }
+            Event::Message(from, message) => Ok(Next::Message(from, message)),
+            Event::Gone(e) => Err(e),
+            Event::Done => Ok(Next::Done),
         }
     }
 
@@ -242,7 +265,7 @@ where
 
     fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
         if let Some(replay) = self.replay.take() {
-            return Poll::Ready(Ok(Some(replay)));
+            return Poll::Ready(Ok(Some(*replay)));
         }
         self.downstream().poll_read_body(cx)
     }

@@ -9,7 +9,7 @@ use pingora_error::{BError, Result};
 use pingora_http::ResponseHeader;
 use pingora_timeout::fast_timeout::Deadline;
 
-use super::duplex::Exchange;
+use super::duplex::{Exchange, Next};
 use super::leg::Leg;
 use crate::ProxyHttp;
 
@@ -20,18 +20,19 @@ where
     L: Leg,
 {
     /// Passes a piece of the request body to the upstream; `None` is its end.
-    pub(super) async fn on_request(&mut self, mut data: Option<Bytes>) -> Result<()> {
+    pub(super) async fn on_request(&mut self, data: &mut Option<Bytes>) -> Result<()> {
         // Bytes kept from an earlier try are not the end, even if nothing follows them.
         let end = data.is_none() || (self.session.is_body_done() && !self.is_tunnel());
         if !self.session.downstream_modules_ctx.is_empty() {
             self.session
                 .downstream_modules_ctx
-                .request_body_filter(&mut data, end)
+                .request_body_filter(data, end)
                 .await?;
         }
         self.proxy
-            .request_body_filter(self.session, &mut data, end, self.ctx)
+            .request_body_filter(self.session, data, end, self.ctx)
             .await?;
+        let data = data.take();
         if !end {
             return self.leg.send_body(data, false);
         }
@@ -45,20 +46,20 @@ where
         }
     }
 
-    /// Passes a piece of the response to the client.
-    pub(super) async fn on_response(&mut self, task: HttpTask) -> Result<()> {
+    /// Passes a piece of the response to the client, as far as its hooks do not wait.
+    pub(super) fn on_response(&mut self, task: HttpTask) -> Result<Next> {
         match task {
-            HttpTask::Header(head, end) => self.on_head(head, end).await,
-            HttpTask::Body(data, end) => self.on_body(data, end).await,
-            HttpTask::UpgradedBody(data, end) => self.on_tunnel(data, end),
-            // Boxed: few responses have any, and all would make room for what is done with them.
-            HttpTask::Trailer(Some(trailers)) => Box::pin(self.on_trailers(trailers)).await,
-            HttpTask::Trailer(None) | HttpTask::Done => self.on_body(None, true).await,
-            HttpTask::Failed(e) => Err(e),
+            HttpTask::Header(head, end) => return Ok(Next::Head(head, end)),
+            HttpTask::Trailer(Some(trailers)) => return Ok(Next::Trailers(trailers)),
+            HttpTask::Body(data, end) => self.on_body(data, end)?,
+            HttpTask::UpgradedBody(data, end) => self.on_tunnel(data, end)?,
+            HttpTask::Trailer(None) | HttpTask::Done => self.on_body(None, true)?,
+            HttpTask::Failed(e) => return Err(e),
         }
+        Ok(Next::Wait)
     }
 
-    async fn on_head(&mut self, mut head: Box<ResponseHeader>, end: bool) -> Result<()> {
+    pub(super) async fn on_head(&mut self, mut head: Box<ResponseHeader>, end: bool) -> Result<()> {
         let upgraded = self.leg.is_tunnel();
         if head.status().is_informational() && !upgraded {
             self.leg.normalize(&mut head);
@@ -105,7 +106,7 @@ where
         self.progress.head_passed();
         // A filter may have made a refusal out of what would have been a tunnel.
         if end || upgraded {
-            self.on_body(None, true).await
+            self.on_body(None, true)
         } else {
             Ok(())
         }
@@ -130,7 +131,7 @@ where
         }
     }
 
-    async fn on_body(&mut self, mut data: Option<Bytes>, end: bool) -> Result<()> {
+    fn on_body(&mut self, mut data: Option<Bytes>, end: bool) -> Result<()> {
         self.filter_body(&mut data, end)?;
         let rest = if end && !self.session.downstream_modules_ctx.is_empty() {
             self.session.downstream_modules_ctx.response_done_filter()?
@@ -154,7 +155,7 @@ where
         if end { self.end() } else { Ok(()) }
     }
 
-    async fn on_trailers(&mut self, mut trailers: Box<HeaderMap>) -> Result<()> {
+    pub(super) async fn on_trailers(&mut self, mut trailers: Box<HeaderMap>) -> Result<()> {
         // The body ends before its trailers: what filters held back goes out first.
         let compression = &mut self.session.upstream_compression;
         let mut last = compression.finish().map_err(|e: BError| e.into_up())?;

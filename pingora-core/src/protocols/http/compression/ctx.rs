@@ -48,9 +48,11 @@ const DEFAULT_MIN_SIZE: u64 = 64;
 /// assert!(coded.len() < 100);
 /// # Ok::<(), pingora_error::BError>(())
 /// ```
+#[derive(Default)]
 pub struct ResponseCompressionCtx {
-    /// What decides about the head, kept for the next response if this one is given up.
-    head: Head,
+    /// What decides about the head, kept for the next response if this one is given up; none until
+    /// something is set, as in most requests.
+    head: Option<Box<Head>>,
     /// The body of the response, once its head has passed.
     body: Option<Body>,
 }
@@ -170,13 +172,14 @@ impl ResponseCompressionCtx {
 
     /// Returns whether there is a dictionary for the response to come.
     pub fn has_dictionary(&self) -> bool {
-        self.is_header_phase() && self.head.dictionary.is_some()
+        let head = self.head.as_ref();
+        self.is_header_phase() && head.is_some_and(|head| head.dictionary.is_some())
     }
 
     /// Returns whether a body may be changed: before the response by the settings, then in fact.
     pub fn is_enabled(&self) -> bool {
         match &self.body {
-            None => self.head.is_enabled(),
+            None => self.head.as_ref().is_some_and(|head| head.is_enabled()),
             Some(body) => body.codec.is_some(),
         }
     }
@@ -194,10 +197,12 @@ impl ResponseCompressionCtx {
 
     /// Looks at what the client takes.
     pub fn request_filter(&mut self, req: &RequestHeader) {
-        if !self.is_header_phase() || !self.head.is_enabled() {
+        if !self.is_header_phase() || !self.is_enabled() {
             return;
         }
-        let head = &mut self.head;
+        let Some(head) = &mut self.head else {
+            return;
+        };
         head.is_head_request = req.method() == Method::HEAD;
         head.accepted = Accepted::parse(req.fields().get_all(KnownName::AcceptEncoding));
         let available = req.fields().get_by_name(b"available-dictionary");
@@ -206,7 +211,8 @@ impl ResponseCompressionCtx {
 
     /// Returns whether the body of this response would be decompressed.
     pub fn will_decompress(&self, resp: &ResponseHeader) -> bool {
-        self.is_header_phase() && matches!(self.head.action(resp), Action::Decompress(_))
+        let action = self.head.as_ref().map(|head| head.action(resp));
+        self.is_header_phase() && matches!(action, Some(Action::Decompress(_)))
     }
 
     /// Decides about the body and changes the head accordingly; `end` is a response without a body.
@@ -219,10 +225,8 @@ impl ResponseCompressionCtx {
         if resp.status().is_informational() && resp.status() != 101 {
             return;
         }
-        let codec = match self.head.is_enabled() {
-            true => self.head.response(resp, end),
-            false => None,
-        };
+        let head = self.head.as_ref().filter(|head| head.is_enabled());
+        let codec = head.and_then(|head| head.response(resp, end));
         self.body = Some(Body { codec, ended: end });
     }
 
@@ -309,15 +313,15 @@ impl ResponseCompressionCtx {
 
     fn settings(&mut self, change: impl FnOnce(&mut Head)) {
         if self.is_header_phase() {
-            change(&mut self.head);
+            change(self.head.get_or_insert_default());
         }
     }
 }
 
 /// Everything is off until it is switched on.
-impl Default for ResponseCompressionCtx {
+impl Default for Head {
     fn default() -> Self {
-        let head = Head {
+        Head {
             levels: [0; Algorithm::COUNT],
             decompress: [false; Algorithm::COUNT],
             preserve_etag: [false; Algorithm::COUNT],
@@ -328,8 +332,7 @@ impl Default for ResponseCompressionCtx {
             is_head_request: false,
             available: None,
             make_codec: None,
-        };
-        Self { head, body: None }
+        }
     }
 }
 

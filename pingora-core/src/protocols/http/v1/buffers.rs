@@ -84,35 +84,30 @@ impl Kept {
             Class::Huge => &mut self.huge,
         }
     }
+
+    /// Returns one that nobody uses any more. Those that are still in use live on without us.
+    #[inline]
+    fn take(&mut self, class: Class) -> Option<BytesMut> {
+        let list = self.of(class);
+        // Ends: each round takes one away. Changed in its place: it is not read while it is written.
+        while let Some(buf) = list.last_mut() {
+            buf.clear();
+            let is_free = buf.try_reclaim(class.size());
+            let buf = list.pop();
+            if is_free {
+                return buf;
+            }
+        }
+        None
+    }
 }
 
 /// Returns an empty buffer with room for as much as its class says.
 #[inline]
 pub(super) fn take(class: Class) -> BytesMut {
     // While the thread ends there is none.
-    let kept = KEPT.try_with(|kept| kept.borrow_mut().of(class).pop());
-    let Ok(Some(mut buf)) = kept else {
-        return new(class);
-    };
-    if buf.try_reclaim(class.size()) {
-        return buf;
-    }
-    take_another(class)
-}
-
-/// Those that are still in use live on without us.
-#[cold]
-fn take_another(class: Class) -> BytesMut {
-    KEPT.with_borrow_mut(|kept| {
-        // Ends: each round takes one away.
-        while let Some(mut buf) = kept.of(class).pop() {
-            if buf.try_reclaim(class.size()) {
-                return Some(buf);
-            }
-        }
-        None
-    })
-    .unwrap_or_else(|| new(class))
+    let kept = KEPT.try_with(|kept| kept.borrow_mut().take(class));
+    kept.ok().flatten().unwrap_or_else(|| new(class))
 }
 
 /// Gives back a buffer, or a handle to what is left of it; slices of it may still be in use.
@@ -124,8 +119,7 @@ pub(super) fn give_back(class: Class, buf: BytesMut) {
     }
 }
 
-fn keep(class: Class, mut buf: BytesMut) {
-    buf.clear();
+fn keep(class: Class, buf: BytesMut) {
     // While the thread ends there is nothing to give it to.
     let _ = KEPT.try_with(|kept| {
         let mut kept = kept.borrow_mut();
