@@ -281,7 +281,7 @@ impl ConnectionRef {
     }
 
     /// The server's limit and ours, whichever is lower.
-    fn stream_limit(&self) -> usize {
+    pub(super) fn stream_limit(&self) -> usize {
         self.0
             .max_streams
             .min(self.0.send.current_max_send_streams())

@@ -142,7 +142,7 @@ impl Connector {
 
     /// Returns a session, and whether its connection was used before.
     ///
-    /// While one request opens a connection that others can share, they wait for it.
+    /// While requests open connections that others can share, they wait for those.
     pub(crate) async fn get_http_session<P, C>(&self, peer: &P) -> Result<(HttpSession<C>, bool)>
     where
         P: Peer + Send + Sync + 'static,
@@ -166,8 +166,8 @@ impl Connector {
             };
             // Boxed: connecting is rare, and its future is large.
             let session = Box::pin(self.new_http_session(peer)).await?;
-            if let (Some(lead), HttpSession::H2(_)) = (lead, &session) {
-                lead.succeeded();
+            if let (Some(lead), HttpSession::H2(session)) = (lead, &session) {
+                lead.succeeded(session.conn.stream_limit());
             }
             return Ok((session, false));
         }

@@ -279,3 +279,36 @@ async fn an_answer_to_nothing_is_not_waited_for() {
     let read = within("an error", session.read_response_header()).await;
     assert!(!read.unwrap_err().retry());
 }
+
+/// A server that allows one stream on a connection: those who wait do not queue up for connections.
+#[tokio::test]
+async fn few_streams_mean_many_connections_at_once() {
+    const CLIENTS: usize = 6;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let peer = peer(listener.local_addr().unwrap(), 10);
+    let serve = |stream| async {
+        let mut options = server::Builder::new();
+        options.max_concurrent_streams(1);
+        let shaken: Result<Connection<TcpStream, Bytes>, _> = options.handshake(stream).await;
+        let mut connection = shaken.unwrap();
+        tokio::spawn(async move { while connection.accept().await.is_some() {} });
+    };
+    let origin = async {
+        serve(listener.accept().await.unwrap().0).await;
+        // All others come before one of them hears anything.
+        let mut streams = Vec::new();
+        for _ in 1..CLIENTS {
+            streams.push(listener.accept().await.unwrap().0);
+        }
+        for stream in streams {
+            serve(stream).await;
+        }
+    };
+    let connector = Connector::new(None);
+    let sessions = (0..CLIENTS).map(|_| session(&connector, &peer));
+    let sessions = futures_util::future::join_all(sessions);
+    let both = async { tokio::join!(sessions, origin) };
+    let (sessions, ()) = within("all sessions", both).await;
+    assert!(sessions.iter().all(|(_, reused)| !reused));
+    assert_eq!(connector.in_use_pool().len(), CLIENTS);
+}
