@@ -138,6 +138,15 @@ struct Serving {
 impl Serving {
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         self.counters.register(cx.waker());
+        let broken = self.counters.take_broken();
+        let event = self.poll_connection(cx);
+        for (mut stream, reason) in broken {
+            stream.send_reset(reason);
+        }
+        event
+    }
+
+    fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         let resets = self.counters.take_resets();
         if resets > 0 && !self.resets.charge(resets, Instant::now()) {
             return Poll::Ready(Event::TooManyResets);

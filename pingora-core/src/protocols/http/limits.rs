@@ -30,7 +30,8 @@ pub struct HttpLimits {
     /// Bytes of a following request that are kept while one is being served. Default 64 KiB.
     pub max_pipelined_bytes: usize,
     /// Bytes per second a client must send of a request body, on average over the time it is
-    /// waited for; 0 for no such bound. Default 100. HTTP/1 only.
+    /// waited for; 0 for no such bound. Default 100. A client that has been answered
+    /// may wait for more of the answer meanwhile.
     pub min_body_rate: usize,
     /// Time a body may be waited for beyond what [`min_body_rate`](Self::min_body_rate) allows.
     /// Default 60 s.

@@ -15,6 +15,7 @@ pub mod custom;
 pub mod date;
 pub mod error_resp;
 mod limits;
+mod pace;
 pub mod server;
 pub mod subrequest;
 mod task;

@@ -11,7 +11,7 @@ use crate::protocols::http::HttpLimits;
 
 /// The waits for one body.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     since: Option<Instant>,
     /// Waits that were not paid back.
     waited: Duration,
@@ -19,14 +19,19 @@ pub(super) struct Pace {
 
 impl Pace {
     /// There was nothing to read: the wait goes on, or begins.
-    pub(super) fn waits(&mut self, now: impl FnOnce() -> Instant) {
+    pub(crate) fn waits(&mut self, now: impl FnOnce() -> Instant) {
         if self.since.is_none() {
             self.since = Some(now());
         }
     }
 
+    /// Nobody expects anything for now.
+    pub(crate) fn rests(&mut self) {
+        self.since = None;
+    }
+
     /// So many bytes came.
-    pub(super) fn received(
+    pub(crate) fn received(
         &mut self,
         bytes: usize,
         limits: &HttpLimits,
@@ -43,7 +48,7 @@ impl Pace {
     }
 
     /// Returns how long the next wait may be; `None`: without limit.
-    pub(super) fn left(&self, limits: &HttpLimits) -> Option<Duration> {
+    pub(crate) fn left(&self, limits: &HttpLimits) -> Option<Duration> {
         (limits.min_body_rate > 0).then(|| limits.body_grace.saturating_sub(self.waited))
     }
 }
@@ -98,6 +103,10 @@ mod tests {
         let left = limits.body_grace - Duration::from_secs(10);
         assert_eq!(pace.left(&limits), Some(left));
         pace.received(0, &limits, || start + Duration::from_secs(1000));
+        assert_eq!(pace.left(&limits), Some(left));
+        pace.waits(|| start + Duration::from_secs(1000));
+        pace.rests();
+        pace.received(0, &limits, || start + Duration::from_secs(2000));
         assert_eq!(pace.left(&limits), Some(left));
     }
 }

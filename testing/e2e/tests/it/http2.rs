@@ -8,6 +8,7 @@ use h2::{Reason, RecvStream};
 use http::{HeaderMap, Request, Response};
 use pingora_e2e::harness::{self, Forward, Running};
 use pingora_test_support::origin::{Origin, Reply};
+use pingora_test_support::raw::{self, Step};
 use pingora_test_support::within;
 use tokio::net::TcpStream;
 
@@ -231,5 +232,35 @@ fn both_protocols_on_one_port() {
         let proxy = harness::forward(origin.addr()).await;
         let answer = harness::ask(proxy.addr(), b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 99).await;
         assert!(matches!(answer.status(), Some(400 | 505)), "{answer:?}");
+    });
+}
+
+/// What came of a response that breaks off is not lost behind the reset that says so.
+#[test]
+fn a_broken_response_arrives_as_far_as_it_came() {
+    harness::run(async {
+        let script = || {
+            vec![
+                Step::expect_head(),
+                Step::send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello"),
+                Step::Close,
+            ]
+        };
+        // More than a client may reset: these are not counted as its own.
+        const ROUNDS: usize = 300;
+        let origin = raw::serve((0..ROUNDS).map(|_| script())).await;
+        let proxy = forward(origin.addr()).await;
+        let mut requests = connect(proxy.addr()).await;
+        for round in 0..ROUNDS {
+            let request = Request::get("http://a/").body(()).unwrap();
+            let response = send(&mut requests, request, &[], None).await;
+            let response = response.unwrap_or_else(|e| panic!("round {round}: {e}"));
+            assert_eq!(response.status(), 200);
+            let mut body = response.into_body();
+            let first = within("a piece of the body", body.data()).await.unwrap();
+            assert_eq!(first.unwrap(), "hello", "round {round}");
+            let end = within("the end", body.data()).await.unwrap().unwrap_err();
+            assert_eq!(end.reason(), Some(Reason::INTERNAL_ERROR));
+        }
     });
 }

@@ -66,6 +66,7 @@ struct Head {
     dictionary: Option<Box<DictionaryData>>,
     accepted: Accepted,
     is_head_request: bool,
+    is_connect: bool,
     /// The hash of the dictionary the client has.
     available: Option<Box<[u8; 32]>>,
     /// [`Head::make_codec`], once something was switched on.
@@ -204,6 +205,7 @@ impl ResponseCompressionCtx {
             return;
         };
         head.is_head_request = req.method() == Method::HEAD;
+        head.is_connect = *req.method() == Method::CONNECT;
         head.accepted = Accepted::parse(req.fields().get_all(KnownName::AcceptEncoding));
         let available = req.fields().get_by_name(b"available-dictionary");
         head.available = available.and_then(dictionary_hash).map(Box::new);
@@ -330,6 +332,7 @@ impl Default for Head {
             dictionary: None,
             accepted: Accepted::NOTHING,
             is_head_request: false,
+            is_connect: false,
             available: None,
             make_codec: None,
         }
@@ -358,6 +361,10 @@ impl Head {
         resp: &mut ResponseHeader,
         end: bool,
     ) -> Option<Box<dyn Encode + Send + Sync>> {
+        // What follows is a tunnel (RFC 9110 section 9.3.6).
+        if self.is_connect && resp.status().is_success() {
+            return None;
+        }
         // The answer to HEAD says what that to GET would (RFC 9110 section 9.3.2).
         if end && !self.is_head_request {
             return None;

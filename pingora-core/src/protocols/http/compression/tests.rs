@@ -378,6 +378,16 @@ fn heads_say_what_is_done() {
         ("GET", "gzip", 304, HTML, false, None, AS_IT_WAS),
         ("GET", "gzip", 204, HTML, false, None, AS_IT_WAS),
         ("GET", "gzip", 101, HTML, false, None, AS_IT_WAS),
+        ("CONNECT", "gzip", 200, HTML, false, None, AS_IT_WAS),
+        (
+            "CONNECT",
+            "gzip",
+            403,
+            HTML,
+            false,
+            Some("gzip"),
+            "content-type: text/html|etag: w/\"a\"|vary: accept-encoding|content-encoding: gzip|",
+        ),
         (
             "GET",
             "gzip",

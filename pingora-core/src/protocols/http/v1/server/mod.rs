@@ -4,7 +4,6 @@
 //! the connection afterwards. This file has the state and the options.
 
 mod keepalive;
-mod pace;
 mod request;
 mod response;
 
@@ -25,12 +24,11 @@ use super::framing::BodyLength;
 use super::wire::{Input, Wire};
 use crate::protocols::http::HttpLimits;
 use crate::protocols::http::body_buffer::FixedBuffer;
+use crate::protocols::http::pace::Pace;
 use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::{Digest, Stream};
 
 pub(in crate::protocols::http::v1) use self::keepalive::{end_stream, ends_when_dropped};
-
-use self::pace::Pace;
 
 pub use super::super::server::ReusableHttpStream;
 

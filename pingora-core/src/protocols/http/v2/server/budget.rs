@@ -8,7 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::task::AtomicWaker;
+use h2::{Reason, SendStream};
+use parking_lot::Mutex;
 
 /// Streams a client may reset before their response ended, at once.
 const RESET_BURST: u32 = 200;
@@ -23,12 +26,14 @@ const MALFORMED_BURST: u32 = 32;
 const MALFORMED_REFILL: Duration = Duration::from_secs(1);
 
 /// What the sessions of a connection report to its accept loop.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Counters {
     /// Sessions that were not dropped yet.
     live: AtomicUsize,
     /// Resets not charged yet.
     resets: AtomicU32,
+    /// Streams whose response broke off, with what to say.
+    broken: Mutex<Vec<(SendStream<Bytes>, Reason)>>,
     /// The accept loop.
     waker: AtomicWaker,
 }
@@ -52,6 +57,14 @@ impl Counters {
         self.resets.swap(0, Ordering::Relaxed)
     }
 
+    /// Takes the streams whose response broke off since it was asked last.
+    ///
+    /// A reset drops what of the stream is not on the wire yet. So poll the connection, which sends
+    /// that, between this and the reset.
+    pub(crate) fn take_broken(&self) -> Vec<(SendStream<Bytes>, Reason)> {
+        std::mem::take(&mut *self.broken.lock())
+    }
+
     /// Has the task woken when a session ends.
     pub(crate) fn register(&self, waker: &std::task::Waker) {
         self.waker.register(waker);
@@ -59,13 +72,18 @@ impl Counters {
 }
 
 /// Counts a session as long as it lives.
-#[derive(Debug)]
 pub(crate) struct StreamGuard(Arc<Counters>);
 
 impl StreamGuard {
     /// The client has reset the stream.
     pub(crate) fn was_reset(&self) {
         self.0.resets.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Leaves it to the accept loop to reset the stream, behind what was sent on it.
+    pub(crate) fn reset_behind(&self, stream: SendStream<Bytes>, reason: Reason) {
+        self.0.broken.lock().push((stream, reason));
+        self.0.waker.wake();
     }
 }
 

@@ -23,6 +23,7 @@ use super::output::Output;
 use crate::protocols::Digest;
 use crate::protocols::http::HttpLimits;
 use crate::protocols::http::body_buffer::FixedBuffer;
+use crate::protocols::http::pace::Pace;
 use crate::protocols::l4::socket::SocketAddr;
 
 pub(crate) use self::accept::{Arrival, DEFAULT_IDLE_TIMEOUT, sessions_at_most};
@@ -83,6 +84,7 @@ struct State {
     trailers: Option<HeaderMap>,
     retry_buffer: Option<FixedBuffer>,
     read_timer: Deadline,
+    pace: Pace,
     read_timeout: Option<Duration>,
     total_drain_timeout: Option<Duration>,
     limits: HttpLimits,
@@ -106,6 +108,8 @@ struct State {
     body_sent: usize,
     /// The stream is no more, or must not be ended well.
     broken: bool,
+    /// We have reset it, or the accept loop will.
+    was_reset: bool,
     digest: Arc<Digest>,
     guard: Option<StreamGuard>,
 }
@@ -275,6 +279,7 @@ impl HttpSession {
             trailers: None,
             retry_buffer: None,
             read_timer: Deadline::new(DEFAULT_READ_TIMEOUT),
+            pace: Pace::default(),
             read_timeout: Some(DEFAULT_READ_TIMEOUT),
             total_drain_timeout: Some(DEFAULT_DRAIN_TIMEOUT),
             limits,
@@ -292,6 +297,7 @@ impl HttpSession {
             bodiless: false,
             body_sent: 0,
             broken: false,
+            was_reset: false,
             digest,
             guard: None,
         };

@@ -3,6 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::Bytes;
 use h2::Reason;
@@ -56,8 +57,10 @@ impl HttpSession {
                 if state.resp.is_some() && !state.output.is_ended() {
                     // A client may listen for as long as it is answered.
                     state.read_timer.reset(timeout);
+                    state.pace.rests();
                     return Poll::Pending;
                 }
+                state.pace.waits(Instant::now);
                 ready!(self.state.read_timer.poll_elapsed(cx));
                 self.state.broken = true;
                 Poll::Ready(
@@ -95,7 +98,9 @@ impl HttpSession {
             }
             state.body_read += data.len();
             if let Some(timeout) = state.read_timeout {
-                state.read_timer.reset(timeout);
+                state.pace.received(data.len(), &state.limits, Instant::now);
+                let left = state.pace.left(&state.limits).unwrap_or(timeout);
+                state.read_timer.reset(timeout.min(left));
             }
             if let Some(buffer) = &mut state.retry_buffer {
                 buffer.write_to_buffer(&data);

@@ -206,10 +206,7 @@ impl HttpSession {
         self.state.broken = true;
         self.state.head_queued = false;
         self.state.output.clear();
-        match &mut self.state.stream {
-            Some(stream) => stream.send_reset(reason),
-            None => self.state.respond.send_reset(reason),
-        }
+        self.state.reset(reason);
     }
 
     /// Takes what the response body is written to; the head must have been sent.
@@ -373,31 +370,41 @@ impl HttpSession {
     }
 }
 
-/// A stream whose response did not end is reset, so that the client does not wait for it.
-impl Drop for super::State {
-    fn drop(&mut self) {
+impl super::State {
+    /// Resets the stream, once; counts it if the client was first.
+    fn reset(&mut self, reason: Reason) {
+        if std::mem::replace(&mut self.was_reset, true) {
+            return;
+        }
         let mut cx = Context::from_waker(Waker::noop());
-        let reset = match &mut self.stream {
+        let by_client = match &mut self.stream {
             Some(stream) => stream.poll_reset(&mut cx),
             None => self.respond.poll_reset(&mut cx),
         };
-        let whole = self.output.is_end_sent() && !self.broken;
-        if reset.is_ready() {
-            if !whole && let Some(guard) = &self.guard {
+        if by_client.is_ready() {
+            if let Some(guard) = &self.guard {
                 guard.was_reset();
             }
             return;
         }
-        if whole {
+        match (self.stream.take(), &self.guard) {
+            // What the client was sent so far is to reach it before.
+            (Some(stream), Some(guard)) => guard.reset_behind(stream, reason),
+            (Some(mut stream), None) => stream.send_reset(reason),
+            (None, _) => self.respond.send_reset(reason),
+        }
+    }
+}
+
+/// A stream whose response did not end is reset, so that the client does not wait for it.
+impl Drop for super::State {
+    fn drop(&mut self) {
+        if self.output.is_end_sent() && !self.broken {
             return;
         }
-        let reason = match self.resp {
+        self.reset(match self.resp {
             Some(_) => Reason::INTERNAL_ERROR,
             None => Reason::CANCEL,
-        };
-        match &mut self.stream {
-            Some(stream) => stream.send_reset(reason),
-            None => self.respond.send_reset(reason),
-        }
+        });
     }
 }

@@ -299,3 +299,45 @@ async fn silent_clients_that_listen() {
     let e = listener.read_body_bytes().await.unwrap_err();
     assert_eq!(*e.etype(), pingora_error::ErrorType::ReadTimedout);
 }
+
+/// A body that trickles is given up, but not while its client is being answered.
+#[tokio::test]
+async fn a_body_that_trickles_times_out() {
+    for answered in [false, true] {
+        let (mut requests, connection) = connection(&h2::client::Builder::new(), None).await;
+        let (_answer, mut body) = requests.send_request(post(), false).unwrap();
+        let mut session = accept(connection).await;
+        session.state.limits = HttpLimits {
+            body_grace: Duration::from_millis(50),
+            min_body_rate: 1_000_000,
+            ..HttpLimits::default()
+        };
+        if answered {
+            session
+                .write_response_header(response(200, None), false)
+                .unwrap();
+        }
+        let sent = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let count = sent.clone();
+        let trickle = tokio::spawn(async move {
+            while body.send_data("x".into(), false).is_ok() {
+                count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+        let outcome = loop {
+            match session.read_body_bytes().await {
+                Ok(Some(_)) if answered && session.body_bytes_read() > 200 => break Ok(()),
+                Ok(Some(_)) => (),
+                Ok(None) => panic!("the body has not ended"),
+                Err(e) => break Err(e.etype().clone()),
+            }
+        };
+        let expected = match answered {
+            false => Err(pingora_error::ErrorType::ReadTimedout),
+            true => Ok(()),
+        };
+        assert_eq!(outcome, expected);
+        trickle.abort();
+    }
+}
