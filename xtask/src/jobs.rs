@@ -52,7 +52,7 @@ const FUZZ_SECONDS: u32 = 5;
 
 /// The TLS libraries, as features of the crates above them. Any set of these compiles, but only the
 /// first of the gate's order serves, so that jobs name the one they want.
-const LIBRARIES: &[&str] = &["boringssl", "openssl", "rustls"];
+const LIBRARIES: &[&str] = &["boringssl", "openssl", "rustls", "s2n"];
 
 /// The library of the jobs that test everything; the others have the TLS tests alone.
 pub(crate) const TLS: &str = "openssl";
@@ -69,6 +69,7 @@ const TLS_FEATURES: &[&str] = &[
     "ring",
     "rustls",
     "rustls-ring",
+    "s2n",
     // These build a library from source, with tools that nothing else here needs.
     "fips",
     "openssl-vendored",

@@ -12,6 +12,7 @@
 //! | `stream` | the TLS stream |
 //! | `protocol` | what `protocols::tls` shows of the library: `TlsRef`, `CaType` and more |
 //! | `library` | the library itself, `pingora_core::tls` |
+//! | `absent` | pre-shared keys and policies, types without a value where a library has none |
 //!
 //! What does not depend on the library is written once: `handshake` (timeouts, names, offload),
 //! `settings` (files, errors), `certificates` (several of
@@ -36,25 +37,37 @@ mod stream_traits;
 
 cfg_if::cfg_if! {
     if #[cfg(feature = "boringssl")] {
+        mod absent;
         mod openssl;
         mod records;
         use self::openssl as imp;
         pub use pingora_boringssl as library;
     } else if #[cfg(feature = "openssl")] {
+        mod absent;
         mod openssl;
         mod records;
         use self::openssl as imp;
         pub use pingora_openssl as library;
     } else if #[cfg(feature = "__rustls")] {
+        mod absent;
         mod rustls;
         mod x509;
         use self::rustls as imp;
         pub use pingora_rustls as library;
+    } else if #[cfg(feature = "s2n")] {
+        mod records;
+        mod s2n;
+        mod x509;
+        use self::s2n as imp;
+        use self::s2n::psk as absent;
+        pub use pingora_s2n as library;
     } else {
+        mod absent;
         mod none;
         use self::none as imp;
         pub use self::none::library;
     }
 }
 
+pub(crate) use self::absent::{PskType, SecurityPolicy};
 pub(crate) use self::imp::{cert, connector, listener, protocol};

@@ -5,9 +5,9 @@
 /// `timing_ref`.
 macro_rules! stream_traits {
     ($stream:ident<$inner:ident> $(where $($bounds:tt)+)?) => {
-        impl<T> $crate::protocols::UniqueID for $stream<T>
+        impl<$inner> $crate::protocols::UniqueID for $stream<$inner>
         where
-            T: $crate::protocols::UniqueID
+            $inner: $crate::protocols::UniqueID $($($bounds)+)?
         {
             fn id(&self) -> $crate::protocols::UniqueIDType {
                 self.transport().id()

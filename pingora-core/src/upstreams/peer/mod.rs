@@ -33,6 +33,7 @@ pub use crate::protocols::tls::ALPN;
 
 pub(crate) use self::target::placeholder_port;
 
+use crate::backend::{PskType, SecurityPolicy};
 use crate::connectors::l4::BindTo;
 use crate::protocols::TcpKeepalive;
 use crate::protocols::l4::socket::SocketAddr;
@@ -151,6 +152,27 @@ pub trait Peer: Display + Clone {
     /// Returns the certificate authorities to trust instead of the system's.
     fn get_ca(&self) -> Option<&Arc<CaType>> {
         self.get_peer_options()?.ca.as_ref()
+    }
+
+    /// Returns the keys known to both sides, which only s2n takes.
+    fn get_psk(&self) -> Option<&Arc<PskType>> {
+        self.get_peer_options()?.psk.as_ref()
+    }
+
+    /// Returns the security policy, which only s2n has.
+    fn get_s2n_security_policy(&self) -> Option<&SecurityPolicy> {
+        self.get_peer_options()?.s2n_security_policy.as_ref()
+    }
+
+    /// Returns for how many seconds at most a TLS error is kept from the server; s2n only.
+    fn get_max_blinding_delay(&self) -> Option<u32> {
+        self.get_peer_options()?.max_blinding_delay
+    }
+
+    /// Returns whether the system's authorities are trusted besides those of
+    /// [`get_ca`](Self::get_ca); s2n only.
+    fn use_system_certs(&self) -> bool {
+        self.get_peer_options().is_some_and(|o| o.use_system_certs)
     }
 
     /// Returns the certificate to present to the server; `None` by default.

@@ -10,6 +10,7 @@ use pingora_error::Result;
 use tokio::net::TcpSocket;
 
 use super::{HttpUpstreamRequestPolicy, ProxyDigestUserDataHook, Tracer, Unresolved};
+use crate::backend::{PskType, SecurityPolicy};
 use crate::connectors::l4::{BindTo, Connect};
 use crate::protocols::TcpKeepalive;
 use crate::protocols::proxy_protocol::SendProxyHeader;
@@ -86,6 +87,18 @@ pub struct PeerOptions {
     pub curves: Option<Cow<'static, str>>,
     /// Whether to send a second key share in TLS 1.3. Default: true.
     pub second_keyshare: bool,
+    /// Keys known to both sides, in place of certificates; s2n only. Default: none.
+    pub psk: Option<Arc<PskType>>,
+    /// Versions, cipher suites, groups and signatures of TLS; s2n only. Default: TLS 1.2 and 1.3
+    /// with authenticated encryption and post-quantum key exchange.
+    pub s2n_security_policy: Option<SecurityPolicy>,
+    /// For how many seconds at most a TLS error is kept from the server, so that how long it took
+    /// to find tells nothing; s2n only. Default: none with the default policy, which needs none, and
+    /// that of the library, 30, with another.
+    pub max_blinding_delay: Option<u32>,
+    /// Whether the system's authorities are trusted besides `ca`; s2n only. Without `ca` they
+    /// always are. Default: false.
+    pub use_system_certs: bool,
     /// Whether to use TCP Fast Open (RFC 7413). Default: false.
     pub tcp_fast_open: bool,
     /// Is told when the connection opens and closes. Default: nobody.
@@ -135,6 +148,10 @@ impl PeerOptions {
             extra_proxy_headers: BTreeMap::new(),
             curves: None,
             second_keyshare: true,
+            psk: None,
+            s2n_security_policy: None,
+            max_blinding_delay: None,
+            use_system_certs: false,
             tcp_fast_open: false,
             tracer: None,
             custom_l4: None,
@@ -222,6 +239,10 @@ impl fmt::Debug for PeerOptions {
             .field("extra_proxy_headers", &self.extra_proxy_headers.keys())
             .field("curves", &self.curves)
             .field("second_keyshare", &self.second_keyshare)
+            .field("psk", &self.psk.is_some())
+            .field("s2n_security_policy", &self.s2n_security_policy)
+            .field("max_blinding_delay", &self.max_blinding_delay)
+            .field("use_system_certs", &self.use_system_certs)
             .field("tcp_fast_open", &self.tcp_fast_open)
             .field("tracer", &self.tracer)
             .field("custom_l4", &self.custom_l4)

@@ -110,12 +110,22 @@ pub(super) fn hash_options<H: Hasher>(options: &PeerOptions, state: &mut H) {
         options.custom_l4.is_some(),
         options.ca.is_some(),
         options.bind_to.is_some(),
+        options.use_system_certs,
+        options.psk.is_some(),
     ];
     state.write_u8(
         flags
             .iter()
             .fold(0, |bits, &flag| bits << 1 | u8::from(flag)),
     );
+    options.max_blinding_delay.hash(state);
+    if let Some(keys) = &options.psk {
+        keys.hash(state);
+    }
+    if let Some(policy) = &options.s2n_security_policy {
+        // The library tells the name of a policy only so.
+        format!("{policy:?}").hash(state);
+    }
     options.alternative_cn.hash(state);
     options.alpn.hash(state);
     options.curves.hash(state);

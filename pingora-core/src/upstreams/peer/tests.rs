@@ -209,6 +209,8 @@ fn reuse_hash_separates() {
         changed(|p| p.options.alpn = ALPN::H2H1),
         changed(|p| p.options.alpn = ALPN::Custom(CustomALPN::new(b"x".to_vec()))),
         changed(|p| p.options.curves = Some("X25519".into())),
+        changed(|p| p.options.max_blinding_delay = Some(0)),
+        changed(|p| p.options.use_system_certs = true),
         changed(|p| p.options.dscp = Some(0)),
         changed(|p| p.options.dscp = Some(10)),
         changed(|p| p.options.max_h2_streams = 100),
