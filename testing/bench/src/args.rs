@@ -14,6 +14,7 @@ usage: bench TASK [OPTIONS]
 tasks:
   h1               HTTP/1: this proxy beside Pingora, hyper, nginx and HAProxy
   crates           the crates people take alone, each beside the best of its kind
+  policies [TRACE] the experiment behind the policy of the in-memory cache; parts of names of traces, --quick
   build [FOLDER]   what compiling the load balancer example costs, of the checkout in FOLDER
   origin ADDR      the origin alone, until killed
 
@@ -27,7 +28,7 @@ options of h1:
   --write           put the tables into docs/benchmarks.md also if the run was a partial one
 
 options of crates:
-  --quick           a few seconds per crate
+  --quick           a few seconds per crate, half a minute for tinyufo
   --only A,B        these crates only: header_serde, ketama, limits, lru, memory_cache, pool, timeout, tinyufo
   --write           put the tables into docs/benchmarks.md also if the run was a partial one
 

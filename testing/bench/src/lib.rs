@@ -4,7 +4,7 @@
 //! the requests; `load.rs` (client) and `origin.rs` (server) make the traffic over `framing.rs`;
 //! `process.rs` starts, pins and ends programs; `report.rs` prints. `soak.rs` is a tool of its own:
 //! a long mixed load that looks for leaks, not for speed. `crates/` is apart from all that: it measures
-//! the crates that people take alone, in this process.
+//! the crates that people take alone, in this process. `policies/` is an experiment with what a cache keeps.
 
 pub mod args;
 pub mod build_cost;
@@ -16,6 +16,7 @@ pub mod load;
 pub mod machine;
 pub mod measure;
 pub mod origin;
+pub mod policies;
 pub mod process;
 pub mod proxies;
 pub mod report;

@@ -1,16 +1,15 @@
 //! TinyUFO beside quick_cache, moka, foyer and the original: time per operation, and hit ratios on the
-//! traces of `tinyufo/traces.rs`.
+//! traces of `policies/traces.rs`.
 
 use std::hint::black_box;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use foyer_memory::{CacheBuilder, CacheProperties, LfuConfig, S3FifoConfig};
 
 use super::report::{Candidate, OURS, Report};
-
-mod traces;
-
-use traces::Trace;
+use crate::policies::traces::{self, Trace};
 
 /// Looks a key up and puts it in if it is absent; returns whether it was found.
 type GetOrPut = Box<dyn Fn(u64) -> bool + Sync>;
@@ -119,23 +118,43 @@ fn hits(report: &mut Report) {
     report.compare("get, all found, 10,000 keys", candidates.collect());
 }
 
+/// Counts hits. They do not depend on time: each thread takes the next cell.
 fn hit_ratios(report: &mut Report, traces: &[Trace]) {
-    let mut rows = Vec::new();
+    let cells: Vec<(&Trace, usize)> = traces
+        .iter()
+        .flat_map(|trace| trace.sizes.iter().map(move |size| (trace, *size)))
+        .collect();
+    let rows: Vec<OnceLock<Vec<String>>> = cells.iter().map(|_| OnceLock::new()).collect();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some((trace, size)) = cells.get(at) else {
+                break;
+            };
+            rows[at].get_or_init(|| hits_of(trace, *size));
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
+    let rows: Vec<Vec<String>> = rows.into_iter().filter_map(OnceLock::into_inner).collect();
     let mut columns = vec!["trace", "entries"];
     columns.extend(caches(1).iter().map(|(name, _)| *name));
-    for trace in traces {
-        for size in &trace.sizes {
-            let mut row = vec![trace.name.clone(), size.to_string()];
-            for (_, get_or_put) in caches(*size) {
-                let found = trace.keys.iter().filter(|key| get_or_put(**key)).count();
-                row.push(format!(
-                    "{:.2}",
-                    100.0 * found as f64 / trace.keys.len() as f64
-                ));
-            }
-            eprintln!("{}", row.join("\t"));
-            rows.push(row);
-        }
-    }
     report.table("TinyUFO: hits per hundred lookups", &columns, &rows);
+}
+
+fn hits_of(trace: &Trace, size: usize) -> Vec<String> {
+    let mut row = vec![trace.name.clone(), size.to_string()];
+    for (_, get_or_put) in caches(size) {
+        let found = trace.keys.iter().filter(|key| get_or_put(**key)).count();
+        row.push(format!(
+            "{:.2}",
+            100.0 * found as f64 / trace.keys.len() as f64
+        ));
+    }
+    eprintln!("{}", row.join("\t"));
+    row
 }

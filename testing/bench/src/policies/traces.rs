@@ -2,12 +2,15 @@
 //! passes, scans and loops, and mixtures.
 
 /// What is asked for, in order, and for how large a cache.
-pub(super) struct Trace {
-    pub(super) name: String,
-    pub(super) keys: Vec<u64>,
-    pub(super) sizes: Vec<usize>,
+pub struct Trace {
+    /// What it is called.
+    pub name: String,
+    /// What is asked for, in order.
+    pub keys: Vec<u64>,
+    /// Entries of the caches that are tried on it.
+    pub sizes: Vec<usize>,
     /// Whether time is measured on it.
-    pub(super) is_zipf: bool,
+    pub is_zipf: bool,
 }
 
 /// Keys of the Zipf traces.
@@ -17,9 +20,9 @@ const ZIPF_KEYS: usize = 1_000_000;
 const OTHER: u64 = 1 << 40;
 
 /// Returns all traces; short ones if it should be `quick`.
-pub(super) fn all(quick: bool) -> Vec<Trace> {
+pub fn all(quick: bool) -> Vec<Trace> {
     let (long, short) = if quick {
-        (500_000, 250_000)
+        (250_000, 100_000)
     } else {
         (4_000_000, 2_000_000)
     };
