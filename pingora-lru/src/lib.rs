@@ -11,9 +11,11 @@
 //!
 //! Read next: `shard.rs` (how an entry is stored), `sharded.rs` (locks, totals, what is evicted).
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod linked_list;
+// What a shard is locked with: the only unsafe code.
+mod lock;
 // One shard: entries, their order and the table that finds them.
 mod shard;
 // The weight of all shards and the permission to evict.

@@ -15,9 +15,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-
 use crate::linked_list::End;
+use crate::lock::{ReadGuard, RwLock, WriteGuard};
 use crate::shard::{Shard, Slot, Tail};
 use crate::totals::Totals;
 
@@ -84,12 +83,12 @@ impl<T, const N: usize> Sharded<T, N> {
     }
 
     /// Locks the shard of `key` for reading.
-    pub(crate) fn read(&self, key: u64) -> RwLockReadGuard<'_, Shard<T>> {
+    pub(crate) fn read(&self, key: u64) -> ReadGuard<'_, Shard<T>> {
         self.cells[Self::shard_of(key)].shard.read()
     }
 
     /// Locks a shard for reading, if there is one of that number.
-    pub(crate) fn read_shard(&self, shard: usize) -> Option<RwLockReadGuard<'_, Shard<T>>> {
+    pub(crate) fn read_shard(&self, shard: usize) -> Option<ReadGuard<'_, Shard<T>>> {
         Some(self.cells.get(shard)?.shard.read())
     }
 
@@ -189,7 +188,7 @@ impl<T, const N: usize> Sharded<T, N> {
 
 /// A shard locked for writing. Its methods that change weights shadow those of [`Shard`].
 pub(crate) struct Open<'a, T> {
-    shard: RwLockWriteGuard<'a, Shard<T>>,
+    shard: WriteGuard<'a, Shard<T>>,
     numbers: &'a Numbers,
     totals: &'a Totals,
 }
