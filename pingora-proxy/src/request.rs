@@ -15,7 +15,7 @@ use pingora_error::{
     Result,
 };
 
-use crate::exchange::{CustomLeg, Exchange, H1Leg, H2Leg};
+use crate::exchange::{CustomLeg, Exchange, FilteredBody, H1Leg, H2Leg};
 use crate::{HttpProxy, ProxyHttp, ProxyWarnLogContext, Session, SubrequestSpawner};
 
 /// How the phases of a request ended.
@@ -97,7 +97,11 @@ where
             };
             // Whatever a hook says: nothing is sent twice that the client has seen begin, and no
             // body of which a part is gone.
-            if session.response_written().is_some() || session.retry_buffer_truncated() {
+            let lacks = |filtered: &FilteredBody| !filtered.is_whole();
+            if session.response_written().is_some()
+                || session.retry_buffer_truncated()
+                || session.filtered_body.as_deref().is_some_and(lacks)
+            {
                 error.set_retry(false);
             }
             if !error.retry() || tries >= max_tries {
@@ -121,7 +125,6 @@ where
     /// Brings what had begun on the try that failed back to where the next one begins.
     fn restart(&self, session: &mut Session) {
         session.upstream_compression.restart();
-        session.downstream_modules_ctx.request_body_restart();
         #[cfg(feature = "upstream_modules")]
         if std::mem::take(&mut session.upstream_modules_began) {
             session.upstream_modules_ctx = self.upstream_modules.build_ctx();

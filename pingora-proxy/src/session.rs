@@ -15,6 +15,7 @@ use pingora_error::{ErrorType::ReadError, OkOrErr, Result};
 use pingora_http::ResponseHeader;
 
 use crate::SubrequestSpawner;
+use crate::exchange::FilteredBody;
 #[cfg(feature = "upstream_modules")]
 use crate::exchange::append;
 use crate::subrequest::Ctx;
@@ -63,6 +64,8 @@ pub struct Session {
     /// Makes subrequests, if [`ProxyHttp::allow_spawning_subrequest`](crate::ProxyHttp) allows it.
     pub subrequest_spawner: Option<SubrequestSpawner>,
     pub(crate) upstream: UpstreamCounters,
+    /// What the modules made of the request body, once there was something for them to see.
+    pub(crate) filtered_body: Option<Box<FilteredBody>>,
     shutdown: Option<ShutdownWatch>,
 }
 
@@ -92,6 +95,7 @@ impl Session {
             subrequest_ctx: None,
             subrequest_spawner: None,
             upstream: UpstreamCounters::default(),
+            filtered_body: None,
             shutdown,
         }
     }

@@ -91,14 +91,17 @@ where
         ctx: &'a mut SV::CTX,
         leg: L,
     ) -> Self {
-        let replay = session.get_retry_buffer().map(Box::new);
+        let replay = match &mut session.filtered_body {
+            Some(filtered) => filtered.replay(),
+            None => session.get_retry_buffer(),
+        };
         Exchange {
             proxy,
             session,
             ctx,
             leg,
             progress: Progress::new(),
-            replay,
+            replay: replay.map(Box::new),
             request_run: 0,
             refused: None,
             pause: None,

@@ -11,6 +11,7 @@ use pingora_timeout::fast_timeout::Deadline;
 
 use super::duplex::{Exchange, Next};
 use super::leg::Leg;
+use super::modules;
 use crate::ProxyHttp;
 
 impl<SV, L> Exchange<'_, SV, L>
@@ -24,10 +25,7 @@ where
         // Bytes kept from an earlier try are not the end, even if nothing follows them.
         let end = data.is_none() || (self.session.is_body_done() && !self.is_tunnel());
         if !self.session.downstream_modules_ctx.is_empty() {
-            self.session
-                .downstream_modules_ctx
-                .request_body_filter(data, end)
-                .await?;
+            modules::filter(self.session, data, end).await?;
         }
         self.proxy
             .request_body_filter(self.session, data, end, self.ctx)

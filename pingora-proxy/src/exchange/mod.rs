@@ -10,7 +10,8 @@
 //! `leg.rs` is what an upstream protocol does differently, `h1.rs`, `h2.rs` and `custom.rs` are those
 //! there are; `duplex.rs` waits and dispatches, `custom_client.rs` does for clients of a custom
 //! protocol; `state.rs` remembers how far both sides are; `filter.rs` calls the hooks; `messages.rs`
-//! passes what custom protocols say beside requests and responses.
+//! passes what custom protocols say beside requests and responses; `modules.rs` lets modules see each piece of a request
+//! body once.
 
 mod custom;
 mod custom_client;
@@ -22,6 +23,7 @@ mod h1;
 mod h2;
 mod leg;
 mod messages;
+mod modules;
 mod side;
 mod state;
 
@@ -34,3 +36,4 @@ pub(crate) use self::duplex::Exchange;
 pub(crate) use self::filter::append;
 pub(crate) use self::h1::H1Leg;
 pub(crate) use self::h2::H2Leg;
+pub(crate) use self::modules::FilteredBody;

@@ -61,10 +61,6 @@ impl HttpModule for GrpcWebBridge {
         self.0.request_body(body, end_of_stream)
     }
 
-    fn request_body_restart(&mut self) {
-        self.0.request_body_restart();
-    }
-
     async fn response_header_filter(
         &mut self,
         resp: &mut ResponseHeader,

@@ -26,7 +26,8 @@ pub trait HttpModule {
         Ok(())
     }
 
-    /// Sees each piece of the request body, and may replace it.
+    /// Sees each piece of the request body once, and may replace it: another try at an upstream sends
+    /// again what came of it.
     async fn request_body_filter(
         &mut self,
         _body: &mut Option<Bytes>,
@@ -34,10 +35,6 @@ pub trait HttpModule {
     ) -> Result<()> {
         Ok(())
     }
-
-    /// Forgets what it has seen of the request body: the pieces come again from the first, for a new
-    /// try. What depends on the pieces before starts anew here.
-    fn request_body_restart(&mut self) {}
 
     /// Sees the response head, and may change it.
     async fn response_header_filter(
@@ -234,13 +231,6 @@ impl HttpModuleCtx {
             module.request_body_filter(body, end_of_stream).await?;
         }
         Ok(())
-    }
-
-    /// Tells all modules that the request body comes again from its beginning.
-    pub fn request_body_restart(&mut self) {
-        for module in self.modules_mut() {
-            module.request_body_restart();
-        }
     }
 
     /// Passes the response head through all modules.

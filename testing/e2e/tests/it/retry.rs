@@ -1,10 +1,13 @@
 //! Second tries: what is repeated, how often, with which body, and what must never be.
 
+use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use pingora::modules::http::{HttpModule, HttpModuleBuilder, HttpModules, Module};
 use pingora::prelude::*;
 use pingora_e2e::harness;
 use pingora_test_support::client::Client;
@@ -418,5 +421,131 @@ fn each_try_has_its_own_head() {
             assert_eq!(request.fields.all("x-added"), ["1"]);
         }
         assert_eq!(origin.requests().len(), 3);
+    });
+}
+
+/// Numbers what it sees of a body, and says so at its end.
+#[derive(Default)]
+struct Numbers(usize);
+
+#[async_trait]
+impl HttpModule for Numbers {
+    async fn request_body_filter(&mut self, body: &mut Option<Bytes>, end: bool) -> Result<()> {
+        self.0 += 1;
+        let text = body.take().unwrap_or_default();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let end = if end { "." } else { "" };
+        *body = Some(format!("{}:{text}{end}", self.0).into());
+        Ok(())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+struct MakeNumbers;
+
+impl HttpModuleBuilder for MakeNumbers {
+    fn init(&self) -> Module {
+        Box::<Numbers>::default()
+    }
+}
+
+/// Goes to the first upstream, then to the second, whatever happens.
+struct Numbered([SocketAddr; 2]);
+
+#[async_trait]
+impl ProxyHttp for Numbered {
+    type CTX = usize;
+    fn new_ctx(&self) -> usize {
+        0
+    }
+
+    fn init_downstream_modules(&self, modules: &mut HttpModules) {
+        modules.add_module(Box::new(MakeNumbers));
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, tries: &mut usize) -> Result<Box<HttpPeer>> {
+        *tries += 1;
+        Ok(harness::peer(self.0[*tries - 1]))
+    }
+
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        _: &mut Session,
+        mut e: Box<Error>,
+        _: &mut usize,
+        _: bool,
+    ) -> Box<Error> {
+        e.set_retry(true);
+        e
+    }
+}
+
+/// A module that changes a body by what it has seen of it: it sees each piece once.
+#[test]
+fn modules_see_a_body_once() {
+    harness::run(async {
+        for whole in [false, true] {
+            let broken = raw::Listener::bind().await;
+            let origin = Origin::start(|request| Reply::ok(&request.body)).await;
+            let proxy = harness::proxy(Numbered([broken.addr(), origin.addr()])).await;
+            let mut client = raw::connect(proxy.addr()).await;
+            client
+                .send("PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n")
+                .await;
+            let mut first = broken.accept().await;
+            first.read_head().await;
+            first.expect("4\r\n1:ab\r\n").await;
+            if whole {
+                client.send("0\r\n\r\n").await;
+                first.expect("3\r\n2:.\r\n0\r\n\r\n").await;
+            }
+            first.reset();
+            if !whole {
+                // What comes later goes on where the module is.
+                client.send("2\r\ncd\r\n0\r\n\r\n").await;
+            }
+            let expected = match whole {
+                true => "1:ab2:.",
+                false => "1:ab2:cd3:.",
+            };
+            let head = client.read_head().await;
+            assert!(head.starts_with(b"HTTP/1.1 200"), "{head:?}");
+            client.expect(expected).await;
+            assert_eq!(origin.requests()[0].body, expected);
+        }
+    });
+}
+
+/// What the modules made of a body is more than is kept: then it is not sent again.
+#[test]
+fn long_bodies_of_modules_are_not_replayed() {
+    harness::run(async {
+        let broken = raw::Listener::bind().await;
+        let origin = Origin::start(|request| Reply::ok(&request.body)).await;
+        let proxy = harness::proxy(Numbered([broken.addr(), origin.addr()])).await;
+        let mut client = raw::connect(proxy.addr()).await;
+        // Each piece makes a bit more of what fits just so.
+        let body = "x".repeat(64 * 1024 - 2);
+        let length = body.len();
+        client
+            .send(format!(
+                "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+                 {length:x}\r\n{body}\r\n0\r\n\r\n"
+            ))
+            .await;
+        let mut first = broken.accept().await;
+        first.read_until("\r\n0\r\n\r\n").await;
+        first.reset();
+        let head = client.read_head().await;
+        assert!(head.starts_with(b"HTTP/1.1 502"), "{head:?}");
+        assert_eq!(origin.requests().len(), 0);
     });
 }

@@ -189,13 +189,6 @@ impl Bridge {
         Ok(())
     }
 
-    /// The body of the request comes again from its beginning.
-    pub(crate) fn request_body_restart(&mut self) {
-        if let Some(decoder) = &mut self.text {
-            *decoder = base64::Decoder::default();
-        }
-    }
-
     pub(crate) fn response_header(&mut self, resp: &mut ResponseHeader) {
         match self.text {
             Some(_) if self.ctx == GrpcWebCtx::Upgrade => self.ctx.downgrade(resp, GRPC_WEB_TEXT),
@@ -386,16 +379,6 @@ mod tests {
         bridge.request_body(&mut none, false).unwrap();
         bridge.response_body(&mut none);
         assert_eq!(none, None);
-        // A new try gets the body from its beginning.
-        let mut body = None;
-        for piece in ["AAAAAAV", "AAAAAAVoZWxsbw=="] {
-            bridge.request_body_restart();
-            body = Some(Bytes::from_static(piece.as_bytes()));
-            bridge
-                .request_body(&mut body, piece.ends_with('='))
-                .unwrap();
-        }
-        assert_eq!(body.unwrap(), "\0\0\0\0\x05hello");
         for (piece, end) in [("A*==", false), ("AAA", true)] {
             let mut bridge = in_trailers("application/grpc-web-text");
             let mut body = Some(Bytes::from_static(piece.as_bytes()));
