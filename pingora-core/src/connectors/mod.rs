@@ -72,6 +72,10 @@ pub struct ConnectorOptions {
     pub cert_key_file: Option<(String, String)>,
     /// Whether to write TLS secrets to the file named by `SSLKEYLOGFILE`. Default: false.
     pub debug_ssl_keylog: bool,
+    /// For how many peers s2n keeps TLS configurations, and the sessions in them. Default: none,
+    /// which is 1024.
+    #[cfg(feature = "s2n")]
+    pub s2n_config_cache_size: Option<usize>,
     /// The most idle connections kept, over all peers.
     pub keepalive_pool_size: usize,
     /// Thread pools, and threads in each, on which connections are made. Default: they are made

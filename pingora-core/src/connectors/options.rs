@@ -24,6 +24,8 @@ impl ConnectorOptions {
             ca_file: server_conf.ca_file.clone(),
             cert_key_file: None,
             debug_ssl_keylog: server_conf.upstream_debug_ssl_keylog,
+            #[cfg(feature = "s2n")]
+            s2n_config_cache_size: server_conf.s2n_config_cache_size,
             keepalive_pool_size: server_conf.upstream_keepalive_pool_size,
             offload_threadpool: server_conf.upstream_connect_offload_threadpool(),
             bind_to_v4: bind_addresses(&server_conf.client_bind_to_ipv4, IpAddr::is_ipv4),
@@ -38,6 +40,8 @@ impl ConnectorOptions {
             ca_file: None,
             cert_key_file: None,
             debug_ssl_keylog: false,
+            #[cfg(feature = "s2n")]
+            s2n_config_cache_size: None,
             keepalive_pool_size,
             offload_threadpool: None,
             bind_to_v4: vec![],

@@ -78,6 +78,7 @@ struct Files {
     ca: Option<String>,
     cert_and_key: Option<(String, String)>,
     keylog: bool,
+    cache_size: Option<usize>,
 }
 
 impl Files {
@@ -92,6 +93,7 @@ impl From<ConnectorOptions> for Files {
             ca: options.ca_file,
             cert_and_key: options.cert_key_file,
             keylog: options.debug_ssl_keylog,
+            cache_size: options.s2n_config_cache_size,
         }
     }
 }
@@ -101,6 +103,7 @@ struct Made {
     ca: Option<X509Pem>,
     presented: Option<(X509Pem, Vec<u8>)>,
     keylog: Option<&'static KeyLog>,
+    max_peers: usize,
     configs: Mutex<Configs>,
 }
 
@@ -135,6 +138,7 @@ fn make(files: &Files) -> Result<Made> {
             .then(KeyLog::from_env)
             .flatten()
             .map(|log| &*Box::leak(Box::new(log))),
+        max_peers: files.cache_size.unwrap_or(MAX_PEERS),
         configs: Mutex::default(),
     })
 }
@@ -161,7 +165,7 @@ impl Made {
         if configs.of_peer.insert(key, config.clone()).is_none() {
             configs.order.push_back(key);
         }
-        while configs.order.len() > MAX_PEERS {
+        while configs.order.len() > self.max_peers {
             if let Some(oldest) = configs.order.pop_front() {
                 configs.of_peer.remove(&oldest);
             }

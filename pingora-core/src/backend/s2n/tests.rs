@@ -10,6 +10,7 @@ use super::connector::{Connector, connect};
 use super::listener::TlsSettings;
 use super::protocol::{Psk, PskConfig, TlsRef, TlsStream};
 use crate::backend::library::{PskHmac, S2NPolicy};
+use crate::connectors::ConnectorOptions;
 use crate::listeners::TlsAccept;
 use crate::protocols::Ssl;
 use crate::protocols::l4::stream::Stream;
@@ -116,6 +117,24 @@ async fn groups_come_with_the_policy() {
     let e = connect(Stream::from(ours), &peer, None, &connector.ctx).await;
     let e = e.unwrap_err();
     assert_eq!(e.etype(), &ErrorType::Custom("TLSConfigError"), "{e}");
+}
+
+#[tokio::test]
+async fn configurations_of_peers_are_bounded() {
+    let mut options = ConnectorOptions::new(8);
+    options.s2n_config_cache_size = Some(0);
+    let connector = Connector::new(Some(options));
+    let acceptor = intermediate().try_build().unwrap();
+    // Without a place for its sessions, a peer has none.
+    for _ in 0..2 {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let peer = peer();
+        let client = connect(Stream::from(ours), &peer, None, &connector.ctx);
+        let server = acceptor.tls_handshake(Stream::from(theirs));
+        let (client, server) = tokio::join!(client, server);
+        assert!(client.is_ok());
+        assert!(!server.unwrap().ssl_digest().unwrap().is_resumed());
+    }
 }
 
 #[test]

@@ -75,6 +75,8 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ("downstream_tls_offload_threadpools", NUMBER),
     ("downstream_tls_offload_thread_per_pool", NUMBER),
     ("upstream_debug_ssl_keylog", BOOL),
+    #[cfg(feature = "s2n")]
+    ("s2n_config_cache_size", NUMBER),
     ("max_retries", NUMBER),
     ("upgrade_sock_connect_accept_max_retries", NUMBER),
     ("max_blocking_threads", NUMBER),

@@ -103,6 +103,10 @@ pub struct ServerConf {
     /// Whether the TLS keys of upstream connections are written to the file that the environment
     /// variable `SSLKEYLOGFILE` names. Default: false.
     pub upstream_debug_ssl_keylog: bool,
+    /// For how many peers a connector on s2n keeps TLS configurations, and the sessions in them.
+    /// Default: none, which is 1024.
+    #[cfg(feature = "s2n")]
+    pub s2n_config_cache_size: Option<usize>,
     /// The most times one request is tried again. Default: 16.
     pub max_retries: usize,
     /// The number of times, one second apart, that the processes of an upgrade try to reach each
@@ -162,6 +166,8 @@ impl Default for ServerConf {
             downstream_tls_offload_threadpools: None,
             downstream_tls_offload_thread_per_pool: None,
             upstream_debug_ssl_keylog: false,
+            #[cfg(feature = "s2n")]
+            s2n_config_cache_size: None,
             max_retries: 16,
             upgrade_sock_connect_accept_max_retries: None,
             max_blocking_threads: None,
