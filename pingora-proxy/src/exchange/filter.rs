@@ -25,7 +25,8 @@ where
         // Bytes kept from an earlier try are not the end, even if nothing follows them.
         let end = data.is_none() || (self.session.is_body_done() && !self.is_tunnel());
         if !self.session.downstream_modules_ctx.is_empty() {
-            modules::filter(self.session, data, end).await?;
+            // Boxed: most requests go through no module.
+            Box::pin(modules::filter(self.session, data, end)).await?;
         }
         self.proxy
             .request_body_filter(self.session, data, end, self.ctx)
