@@ -11,8 +11,9 @@ use crate::cells::Cells;
 use crate::sketch::Sketch;
 use crate::sync::{AtomicU64, Ordering};
 
-/// Exact cells per slot of a sketch row: with a key per slot, one in fifty spills.
-const CELLS_PER_SLOT: usize = 2;
+/// Exact cells per slot of a sketch row: with a key per slot, one in five hundred spills, with two, one
+/// in fifty.
+const CELLS_PER_SLOT: usize = 4;
 
 pub(crate) struct Counter {
     cells: Cells,

@@ -12,9 +12,9 @@
 //!
 //! | | cells | sketch | memory | exact up to about |
 //! |---|---|---|---|---|
-//! | [`Estimator::new`](estimator::Estimator::new)`(h, s)` | `2 s` | `h * s` | `(2 + h) * s * 8` bytes | `s` keys |
-//! | [`Rate::new`](rate::Rate::new) | 2 × 2048 | 2 × 4 × 1024 | 96 KiB | 1,000 keys per interval |
-//! | [`Inflight::new`](inflight::Inflight::new) | 16,384 | 4 × 8192 | 384 KiB | 8,000 keys at once |
+//! | [`Estimator::new`](estimator::Estimator::new)`(h, s)` | `4 s` | `h * s` | `(4 + h) * s * 8` bytes | `2 s` keys |
+//! | [`Rate::new`](rate::Rate::new) | 2 × 4096 | 2 × 4 × 1024 | 128 KiB | 2,000 keys per interval |
+//! | [`Inflight::new`](inflight::Inflight::new) | 32,768 | 4 × 8192 | 512 KiB | 16,000 keys at once |
 //!
 //! There is no memory per key. An operation hashes its key once and costs one compare-and-swap for a
 //! key in a cell, `hashes` atomic additions more for one in the sketch; no operation takes a lock or

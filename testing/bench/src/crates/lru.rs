@@ -32,9 +32,10 @@ pub fn run(report: &mut Report) {
     lrus.promote(report);
     lrus.promote_hot(report);
     lrus.peek(report);
+    // Admitting replaces all entries: promotions would find none after that.
+    lrus.promote_on_threads(report);
     lrus.admit(report);
     lrus.admit_to_shard(report);
-    lrus.promote_on_threads(report);
     lrus.admit_on_threads(report);
 }
 
