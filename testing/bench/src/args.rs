@@ -13,6 +13,7 @@ usage: bench TASK [OPTIONS]
 
 tasks:
   h1               HTTP/1: this proxy beside Pingora, hyper, nginx and HAProxy
+  h2               HTTP/2 with clients, origins or both, of the same proxies; takes the options of h1
   crates           the crates people take alone, each beside the best of its kind
   policies [TRACE] the experiment behind the policy of the in-memory cache; parts of names of traces, --quick
   build [FOLDER]   what compiling the load balancer example costs, of the checkout in FOLDER
@@ -32,7 +33,7 @@ options of crates:
   --only A,B        these crates only: header_serde, ketama, limits, lru, memory_cache, pool, timeout, tinyufo
   --write           put the tables into docs/benchmarks.md also if the run was a partial one
 
-A whole run of h1, crates or build replaces its part of docs/benchmarks.md.
+A whole run of h1, h2, crates or build replaces its part of docs/benchmarks.md.
 ";
 
 /// The options of `h1`.

@@ -3,7 +3,7 @@
 //! Reading order: `measure/` holds what is measured and how, `proxies.rs` the programs, `scenario.rs`
 //! the requests; `load.rs` (client) and `origin.rs` (server) make the traffic over `framing.rs`;
 //! `process.rs` starts, pins and ends programs; `report.rs` prints. `soak.rs` is a tool of its own:
-//! a long mixed load that looks for leaks, not for speed. `crates/` is apart from all that: it measures
+//! a long mixed load that looks for leaks, not for speed. `h2.rs` is the same comparison over HTTP/2. `crates/` is apart from all that: it measures
 //! the crates that people take alone, in this process. `policies/` is an experiment with what a cache keeps.
 
 pub mod args;
@@ -11,6 +11,7 @@ pub mod build_cost;
 pub mod compare;
 pub mod crates;
 pub mod framing;
+pub mod h2;
 pub mod histogram;
 pub mod load;
 pub mod machine;

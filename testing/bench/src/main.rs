@@ -24,6 +24,7 @@ fn run(args: &[String]) -> Result<()> {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words[..] {
         ["h1", ..] => bench::compare::h1(&Options::parse(&args[1..])?),
+        ["h2", ..] => bench::h2::run(&Options::parse(&args[1..])?),
         ["crates", ..] => bench::crates::run(&args[1..]),
         ["policies", ..] => bench::policies::run(&args[1..]),
         ["build"] => bench::build_cost::run(None),

@@ -25,6 +25,31 @@ pub enum Proxy {
     HaProxy,
 }
 
+/// A version of HTTP, in cleartext.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    H1,
+    /// HTTP/2 with prior knowledge.
+    H2,
+}
+
+/// What a proxy speaks on its two sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Protocols {
+    /// With clients.
+    pub client: Protocol,
+    /// With the origin.
+    pub origin: Protocol,
+}
+
+impl Protocols {
+    /// Returns the pair.
+    pub const fn new(client: Protocol, origin: Protocol) -> Self {
+        Self { client, origin }
+    }
+}
+
 /// A proxy that is ready to be started, any number of times.
 #[derive(Debug)]
 pub struct Ready {
@@ -114,10 +139,22 @@ impl Ready {
     /// Starts the program in front of `origin`, behind `instrument` (a command that runs the
     /// command following it, or nothing).
     pub fn start(&self, origin: SocketAddr, instrument: &[String], core: usize) -> Result<Running> {
+        let protocols = Protocols::new(Protocol::H1, Protocol::H1);
+        self.start_with(protocols, origin, instrument, core)
+    }
+
+    /// Starts the program, speaking these protocols.
+    pub fn start_with(
+        &self,
+        protocols: Protocols,
+        origin: SocketAddr,
+        instrument: &[String],
+        core: usize,
+    ) -> Result<Running> {
         let listen = free_address()?;
         let mut line = instrument.to_vec();
         line.push(self.program.display().to_string());
-        line.extend(self.arguments(listen, origin)?);
+        line.extend(self.arguments(protocols, listen, origin)?);
         let mut command = Command::new(&line[0]);
         command.args(&line[1..]).current_dir(&self.scratch);
         let mut process = Process::start(self.proxy.name(), &command, core)?;
@@ -125,9 +162,24 @@ impl Ready {
         Ok(Running { process, listen })
     }
 
-    fn arguments(&self, listen: SocketAddr, origin: SocketAddr) -> Result<Vec<String>> {
-        let configured = |template: &str, name: &str| -> Result<String> {
+    fn arguments(
+        &self,
+        protocols: Protocols,
+        listen: SocketAddr,
+        origin: SocketAddr,
+    ) -> Result<Vec<String>> {
+        let (to_client, to_origin) = (
+            protocols.client == Protocol::H2,
+            protocols.origin == Protocol::H2,
+        );
+        if self.proxy == Proxy::Nginx && to_origin {
+            return Err(String::from("speaks no HTTP/2 with upstreams"));
+        }
+        let configured = |template: &str, name: &str, h2: &str| -> Result<String> {
+            let word = |on: bool| if on { h2 } else { "" };
             let text = template
+                .replace("TO_CLIENT", word(to_client))
+                .replace("TO_ORIGIN", word(to_origin))
                 .replace("LISTEN", &listen.to_string())
                 .replace("UPSTREAM", &origin.to_string())
                 .replace("FILES", &raise_descriptor_limit().to_string());
@@ -145,7 +197,7 @@ impl Ready {
         let here = self.scratch.display().to_string();
         let args: Vec<String> = match self.proxy {
             Proxy::Nginx => {
-                let conf = configured(&body(nginx), "nginx.conf")?;
+                let conf = configured(&body(nginx), "nginx.conf", "http2")?;
                 vec![
                     "-p".into(),
                     here,
@@ -156,16 +208,23 @@ impl Ready {
                 ]
             }
             Proxy::HaProxy => {
-                let conf = configured(&body(haproxy), "haproxy.cfg")?;
+                let conf = configured(&body(haproxy), "haproxy.cfg", "proto h2")?;
                 // -db: stay in the foreground, one process.
                 vec!["-db".into(), "-f".into(), conf]
             }
-            Proxy::Ours | Proxy::Pingora | Proxy::Hyper => vec![
-                "--listen".into(),
-                listen.to_string(),
-                "--upstream".into(),
-                origin.to_string(),
-            ],
+            Proxy::Ours | Proxy::Pingora | Proxy::Hyper => {
+                let version = |h2: bool| String::from(if h2 { "h2" } else { "h1" });
+                vec![
+                    "--listen".into(),
+                    listen.to_string(),
+                    "--upstream".into(),
+                    origin.to_string(),
+                    "--to-client".into(),
+                    version(to_client),
+                    "--to-origin".into(),
+                    version(to_origin),
+                ]
+            }
         };
         Ok(args)
     }

@@ -41,7 +41,8 @@ pub fn kib_per_connection(
     Ok((after as f64 - before as f64) / connections as f64)
 }
 
-fn settled_kib(proxy: &Running) -> Result<u64> {
+/// Returns the resident memory once it no longer changes.
+pub fn settled_kib(proxy: &Running) -> Result<u64> {
     let mut last = proxy.process.resident_kib()?;
     for _ in 0..LOOKS {
         thread::sleep(PAUSE);

@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use crate::Result;
 use crate::load::{Amount, Load, Pace};
 use crate::process::output;
-use crate::proxies::Ready;
+use crate::proxies::{Ready, Running};
 use crate::scenario::Scenario;
 
 /// What one request costs.
@@ -47,36 +47,50 @@ pub fn per_request(
     scratch: &Path,
 ) -> Result<Vec<Result<Sample>>> {
     let prefix = scratch.join(format!("callgrind.{}", ready.proxy.name()));
-    let instrument = [
-        String::from("valgrind"),
-        String::from("--tool=callgrind"),
-        format!("--callgrind-out-file={}", prefix.display()),
-    ];
-    let mut proxy = ready.start(origin, &instrument, core)?;
-    let id = proxy.process.id().to_string();
+    let mut proxy = ready.start(origin, &instrument(&prefix), core)?;
     let mut samples = Vec::new();
     for (index, scenario) in scenarios.iter().enumerate() {
-        let count = || -> Result<Sample> {
-            let mut load = Load::open(scenario.plan(proxy.listen))?;
-            let warm_up = WARM_UP.min(scenario.counted / 2);
-            load.run(Pace::Closed, Amount::Requests(warm_up))?;
-            control(&id, "--zero")?;
-            load.run(Pace::Closed, Amount::Requests(scenario.counted))?;
-            control(&id, "--dump")?;
-            // Dumps are numbered from 1.
-            let dump = PathBuf::from(format!("{}.{}", prefix.display(), index + 1));
-            let text = fs::read_to_string(&dump).map_err(|error| format!("callgrind: {error}"))?;
-            let (instructions, allocations) = read(&text).ok_or("callgrind counted nothing")?;
-            let per_request = |count: u64| count as f64 / scenario.counted as f64;
-            Ok(Sample {
-                instructions: per_request(instructions),
-                allocations: per_request(allocations),
-            })
-        };
-        samples.push(count());
+        let sample = Load::open(scenario.plan(proxy.listen)).and_then(|mut load| {
+            let run = |count| load.run(Pace::Closed, Amount::Requests(count)).map(|_| ());
+            count(&proxy, &prefix, index + 1, scenario.counted, run)
+        });
+        samples.push(sample);
     }
     proxy.process.end(Signal::KILL);
     Ok(samples)
+}
+
+/// Returns the command that runs another one and writes dumps to `prefix`, a dot and a number.
+pub fn instrument(prefix: &Path) -> [String; 3] {
+    [
+        String::from("valgrind"),
+        String::from("--tool=callgrind"),
+        format!("--callgrind-out-file={}", prefix.display()),
+    ]
+}
+
+/// Counts what `requests` cost that `load` makes, after a warm-up. It is the dump `number` of the
+/// process, from 1.
+pub fn count(
+    proxy: &Running,
+    prefix: &Path,
+    number: usize,
+    requests: u64,
+    mut load: impl FnMut(u64) -> Result<()>,
+) -> Result<Sample> {
+    let id = proxy.process.id().to_string();
+    load(WARM_UP.min(requests / 2))?;
+    control(&id, "--zero")?;
+    load(requests)?;
+    control(&id, "--dump")?;
+    let dump = PathBuf::from(format!("{}.{number}", prefix.display()));
+    let text = fs::read_to_string(&dump).map_err(|error| format!("callgrind: {error}"))?;
+    let (instructions, allocations) = read(&text).ok_or("callgrind counted nothing")?;
+    let per_request = |count: u64| count as f64 / requests as f64;
+    Ok(Sample {
+        instructions: per_request(instructions),
+        allocations: per_request(allocations),
+    })
 }
 
 fn control(id: &str, command: &str) -> Result<()> {

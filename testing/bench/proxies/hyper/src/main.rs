@@ -16,7 +16,7 @@ use hyper::header::{
 };
 use hyper::http::uri::{Authority, PathAndQuery, Scheme};
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode, Uri, server};
+use hyper::{Request, Response, StatusCode, Uri, Version, server};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -27,11 +27,14 @@ type Pool = Client<HttpConnector, Incoming>;
 
 fn main() {
     let (mut listen, mut upstream) = (None, None);
+    let (mut to_client, mut to_origin) = (false, false);
     let mut args = std::env::args().skip(1);
     while let (Some(name), Some(value)) = (args.next(), args.next()) {
         match name.as_str() {
             "--listen" => listen = value.parse().ok(),
             "--upstream" => upstream = value.parse().ok(),
+            "--to-client" => to_client = value == "h2",
+            "--to-origin" => to_origin = value == "h2",
             _ => {}
         }
     }
@@ -43,10 +46,10 @@ fn main() {
         .enable_all()
         .build()
         .expect("a runtime needs an epoll descriptor")
-        .block_on(serve(listen, upstream));
+        .block_on(serve(listen, upstream, to_client, to_origin));
 }
 
-async fn serve(listen: SocketAddr, upstream: Authority) {
+async fn serve(listen: SocketAddr, upstream: Authority, to_client: bool, to_origin: bool) {
     let listener = TcpListener::bind(listen)
         .await
         .expect("the address is free");
@@ -57,20 +60,34 @@ async fn serve(listen: SocketAddr, upstream: Authority) {
         .pool_timer(TokioTimer::new())
         .pool_max_idle_per_host(128)
         .set_host(false)
+        .http2_only(to_origin)
         .build(connector);
     loop {
         let Ok((downstream, _)) = listener.accept().await else {
             continue;
         };
-        tokio::spawn(connection(downstream, pool.clone(), upstream.clone()));
+        let (pool, upstream) = (pool.clone(), upstream.clone());
+        tokio::spawn(connection(downstream, pool, upstream, to_client));
     }
 }
 
-async fn connection(downstream: TcpStream, pool: Pool, upstream: Authority) {
+async fn connection(downstream: TcpStream, pool: Pool, upstream: Authority, h2: bool) {
     // A socket that cannot be tuned is about to fail anyway.
     let _ = downstream.set_nodelay(true);
+    // An error in what follows is the client's going away.
+    if h2 {
+        // Each stream is a task of its own there.
+        let service = service_fn(move |request| {
+            let (pool, upstream) = (pool.clone(), upstream.clone());
+            async move { forward(&pool, &upstream, request).await }
+        });
+        let _ = server::conn::http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .serve_connection(TokioIo::new(downstream), service)
+            .await;
+        return;
+    }
     let service = service_fn(|request| forward(&pool, &upstream, request));
-    // An error here is the client's going away.
     let _ = server::conn::http1::Builder::new()
         .pipeline_flush(true)
         .timer(TokioTimer::new())
@@ -84,6 +101,7 @@ async fn forward(
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     remove_hop_by_hop(request.headers_mut());
+    *request.version_mut() = Version::HTTP_11;
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     parts.scheme = Some(Scheme::HTTP);
     parts.authority = Some(upstream.clone());

@@ -6,10 +6,12 @@
 use std::net::SocketAddr;
 
 use async_trait::async_trait;
+use pingora::apps::HttpServerOptions;
 use pingora::prelude::*;
 
 struct Minimal {
     upstream: SocketAddr,
+    h2: bool,
 }
 
 #[async_trait]
@@ -23,17 +25,24 @@ impl ProxyHttp for Minimal {
         _session: &mut Session,
         _ctx: &mut Self::CTX,
     ) -> Result<Box<HttpPeer>> {
-        Ok(Box::new(HttpPeer::new(self.upstream, false, String::new())))
+        let mut peer = Box::new(HttpPeer::new(self.upstream, false, String::new()));
+        if self.h2 {
+            peer.options.set_http_version(2, 2);
+        }
+        Ok(peer)
     }
 }
 
 fn main() {
     let (mut listen, mut upstream) = (None, None);
+    let (mut to_client, mut to_origin) = (false, false);
     let mut args = std::env::args().skip(1);
     while let (Some(name), Some(value)) = (args.next(), args.next()) {
         match name.as_str() {
             "--listen" => listen = Some(value),
             "--upstream" => upstream = value.parse().ok(),
+            "--to-client" => to_client = value == "h2",
+            "--to-origin" => to_origin = value == "h2",
             _ => {}
         }
     }
@@ -43,7 +52,16 @@ fn main() {
     };
     let mut server = Server::new(None).expect("the default configuration is valid");
     server.bootstrap();
-    let mut proxy = http_proxy_service(&server.configuration, Minimal { upstream });
+    let minimal = Minimal {
+        upstream,
+        h2: to_origin,
+    };
+    let mut proxy = http_proxy_service(&server.configuration, minimal);
+    if to_client && let Some(app) = proxy.app_logic_mut() {
+        let mut options = HttpServerOptions::default();
+        options.h2c = true;
+        app.server_options = Some(options);
+    }
     proxy.threads = Some(1);
     proxy.add_tcp(&listen);
     server.add_service(proxy);
