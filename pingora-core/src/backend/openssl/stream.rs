@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use super::cert::{get_organization, get_serial, sha256};
 use super::reasons;
 use crate::backend::handshake::timing;
-use crate::backend::library::ssl::{self, NameType, Ssl, SslRef};
+use crate::backend::library::ssl::{self, NameType, Ssl, SslRef, SslVerifyMode};
 use crate::backend::library::tokio_ssl::SslStream as LibraryStream;
 use crate::backend::records::{Gathered, gather};
 use crate::backend::stream_traits::stream_traits;
@@ -217,6 +217,8 @@ impl SslDigest {
             .selected_alpn_protocol()
             .and_then(ALPN::from_wire_selected);
         digest.set_facts(name.map(str::to_owned), alpn, ssl.session_reused());
+        let asks = ssl.verify_mode().contains(SslVerifyMode::PEER);
+        digest.set_verifies_client(ssl.is_server() && asks);
         digest
     }
 }

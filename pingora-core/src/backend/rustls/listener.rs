@@ -217,6 +217,7 @@ impl TlsSettings {
     /// Returns what accepts connections.
     pub(crate) fn try_build(mut self) -> Result<Acceptor> {
         let callbacks = self.callbacks.take();
+        let verifies_client = self.client_verifier.is_some();
         let before = Before::new(self.offload, self.hello_hook.take());
         let config = match self.whole.take() {
             Some(config) => config,
@@ -226,6 +227,7 @@ impl TlsSettings {
             acceptor: TlsAcceptor::from(config),
             callbacks: callbacks.map(Arc::from),
             before,
+            verifies_client,
         })
     }
 
@@ -325,6 +327,8 @@ pub struct Acceptor {
     pub acceptor: TlsAcceptor,
     callbacks: Option<Arc<dyn crate::listeners::TlsAccept + Send + Sync>>,
     before: Before,
+    /// Whether clients are asked for a certificate; not known of a configuration made elsewhere.
+    verifies_client: bool,
 }
 
 impl Acceptor {
@@ -334,6 +338,7 @@ impl Acceptor {
             acceptor: TlsAcceptor::from(config),
             callbacks: None,
             before: Before::new(None, None),
+            verifies_client: false,
         }
     }
 
@@ -348,7 +353,14 @@ impl Acceptor {
         let handshake = async move { accept(&acceptor, stream, callbacks.as_deref()).await };
         let (mut stream, waited) = self.before.run(id, handshake).await?;
         stream.timing_mut().offload_wait_duration = waited;
+        self.mark(&mut stream);
         Ok(stream)
+    }
+
+    /// Notes whether the client was asked for a certificate, or had one.
+    fn mark<S>(&self, stream: &mut TlsStream<S>) {
+        let verifies = self.verifies_client || stream.tls().peer_certificate_der().is_some();
+        stream.digest_mut().set_verifies_client(verifies);
     }
 }
 
@@ -419,7 +431,9 @@ pub mod server {
     /// # Errors
     /// `TLSHandshakeFailure` with the reason.
     pub async fn handshake<S: IO>(acceptor: &Acceptor, io: S) -> Result<TlsStream<S>> {
-        accept(&acceptor.acceptor, io, None).await
+        let mut stream = accept(&acceptor.acceptor, io, None).await?;
+        acceptor.mark(&mut stream);
+        Ok(stream)
     }
 
     /// Does the handshake of an accepted connection, asking `callbacks` for the certificate.
@@ -431,6 +445,8 @@ pub mod server {
         io: S,
         callbacks: &(dyn crate::listeners::TlsAccept + Send + Sync),
     ) -> Result<TlsStream<S>> {
-        accept(&acceptor.acceptor, io, Some(callbacks)).await
+        let mut stream = accept(&acceptor.acceptor, io, Some(callbacks)).await?;
+        acceptor.mark(&mut stream);
+        Ok(stream)
     }
 }

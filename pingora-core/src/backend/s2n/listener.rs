@@ -240,6 +240,7 @@ impl TlsSettings {
         let failed = |e| unusable("cannot make TLS settings", &e);
         let callbacks: Option<Callbacks> = self.callbacks.map(Callbacks::from);
         let mut base = self.common.builder().map_err(failed)?;
+        let verifies_client = self.common.client_auth != ClientAuthType::None;
         let has_keys = self.psk.is_some();
         let chooser = Chooser::new(self.common, certificates, callbacks.clone(), has_keys);
         // What cannot be made is told now rather than to the first client.
@@ -256,6 +257,7 @@ impl TlsSettings {
             acceptor: TlsAcceptor::new(builder),
             callbacks,
             before: Before::new(self.offload, self.hello_hook),
+            verifies_client,
         })
     }
 }
@@ -280,6 +282,7 @@ pub struct Acceptor {
     pub acceptor: TlsAcceptor<S2NConnectionBuilder>,
     callbacks: Option<Callbacks>,
     before: Before,
+    verifies_client: bool,
 }
 
 impl Acceptor {
@@ -294,6 +297,8 @@ impl Acceptor {
         let handshake = async move { accept(&acceptor, stream, callbacks.as_ref()).await };
         let (mut stream, waited) = self.before.run(id, handshake).await?;
         stream.timing_mut().offload_wait_duration = waited;
+        let verifies = self.verifies_client;
+        stream.digest_mut().set_verifies_client(verifies);
         Ok(stream)
     }
 }
@@ -323,6 +328,10 @@ pub mod server {
     /// # Errors
     /// `TLSHandshakeFailure` with the reason.
     pub async fn handshake<S: IO>(acceptor: &Acceptor, stream: S) -> Result<TlsStream<S>> {
-        accept(&acceptor.acceptor, stream, acceptor.callbacks.as_ref()).await
+        let callbacks = acceptor.callbacks.as_ref();
+        let mut stream = accept(&acceptor.acceptor, stream, callbacks).await?;
+        let verifies = acceptor.verifies_client;
+        stream.digest_mut().set_verifies_client(verifies);
+        Ok(stream)
     }
 }

@@ -1,6 +1,10 @@
 //! Which host a request is for: target and `Host` must agree (RFC 9112 section 3.2).
 
-use pingora_error::{Error, ErrorType::InvalidHTTPHeader, Result};
+use pingora_error::{
+    Error,
+    ErrorType::{HTTPStatus, InvalidHTTPHeader},
+    Result,
+};
 use pingora_http::RequestHeader;
 use pingora_http::fields::KnownName;
 
@@ -44,6 +48,45 @@ pub fn validate_request_authority(req: &RequestHeader) -> Result<()> {
                 _ => Ok(()),
             }
         }
+    }
+}
+
+/// Returns the host of a request with its port, empty when it names none.
+pub(crate) fn host_of(req: &RequestHeader) -> &[u8] {
+    match req.fields().get(KnownName::Host) {
+        Some(host) => host,
+        None => req.target_authority().unwrap_or(b""),
+    }
+}
+
+/// Checks that a request is for the host its client named in TLS (RFC 9110 section 7.4), if it
+/// named one there and names one here.
+///
+/// What was demanded of the client, or what it showed, may depend on that name.
+///
+/// # Errors
+/// `HTTPStatus(421)`, Misdirected Request.
+pub(crate) fn check_server_name(req: &RequestHeader, server_name: Option<&str>) -> Result<()> {
+    let (host, Some(name)) = (without_port(host_of(req)), server_name) else {
+        return Ok(());
+    };
+    let name = name.as_bytes();
+    let name = name.strip_suffix(b".").unwrap_or(name);
+    let plain = host.strip_suffix(b".").unwrap_or(host);
+    if host.is_empty() || plain.eq_ignore_ascii_case(name) {
+        return Ok(());
+    }
+    Err(Error::explain(
+        HTTPStatus(421),
+        "the host is not the server name of the TLS handshake",
+    )
+    .into_down())
+}
+
+fn without_port(host: &[u8]) -> &[u8] {
+    match host.iter().rposition(|&b| b == b':' || b == b']') {
+        Some(colon) if host[colon] == b':' => &host[..colon],
+        _ => host,
     }
 }
 
@@ -123,6 +166,29 @@ fn is_ipv6(literal: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_host_is_the_server_name() {
+        for (host, name, is_it) in [
+            (Some("a.example"), Some("a.example"), true),
+            (Some("A.Example:443"), Some("a.example"), true),
+            (Some("a.example.:443"), Some("a.EXAMPLE"), true),
+            (Some("a.example"), Some("a.example."), true),
+            (Some("b.example"), Some("a.example"), false),
+            (Some("a.example.org"), Some("a.example"), false),
+            (Some("[::1]:443"), Some("a.example"), false),
+            (Some("[::1]"), None, true),
+            (Some("b.example"), None, true),
+            (None, Some("a.example"), true),
+        ] {
+            let mut req = RequestHeader::build("GET", b"/", None).unwrap();
+            if let Some(host) = host {
+                req.insert_header("Host", host).unwrap();
+            }
+            let checked = check_server_name(&req, name);
+            assert_eq!(checked.is_ok(), is_it, "{host:?} {name:?}");
+        }
+    }
 
     #[test]
     fn tells_valid_hosts() {

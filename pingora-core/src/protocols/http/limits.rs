@@ -39,6 +39,9 @@ pub struct HttpLimits {
     /// Time from connecting to the first byte of a request, and from there to the last of its
     /// head. Default 60 s.
     pub head_timeout: Duration,
+    /// Whether a client that was asked for a certificate may ask for another host than it named in
+    /// its TLS handshake; if not: 421. Default false.
+    pub allow_misdirected: bool,
 }
 
 impl Default for HttpLimits {
@@ -54,6 +57,7 @@ impl Default for HttpLimits {
             min_body_rate: 100,
             body_grace: Duration::from_secs(60),
             head_timeout: Duration::from_secs(60),
+            allow_misdirected: false,
         }
     }
 }

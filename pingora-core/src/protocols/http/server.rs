@@ -22,6 +22,7 @@ use pingora_error::{
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::HttpTask;
+use super::authority;
 use super::custom::server::Session as SessionCustom;
 use super::error_resp;
 use super::subrequest::server::HttpSession as SubrequestSession;
@@ -144,12 +145,32 @@ impl Session {
 
     /// Reads the request head; `false` when the client closed without sending one.
     ///
-    /// An error of type `InvalidHTTPHeader` (400) or `HTTPStatus` names a malformed request.
+    /// An error of type `InvalidHTTPHeader` (400) or `HTTPStatus` names a malformed request, or (421)
+    /// one for another host than the client named in TLS when it was asked for a certificate.
     pub async fn read_request(&mut self) -> Result<bool> {
-        match self {
-            Session::H1(session) => Ok(session.read_request().await?.is_some()),
-            Session::Subrequest(session) => Ok(session.read_request().await?.is_some()),
-            Session::H2(_) | Session::Custom(_) => Ok(true),
+        let is_read = match self {
+            Session::H1(session) => session.read_request().await?.is_some(),
+            Session::Subrequest(session) => return Ok(session.read_request().await?.is_some()),
+            Session::H2(_) | Session::Custom(_) => true,
+        };
+        if is_read {
+            self.check_server_name()?;
+        }
+        Ok(is_read)
+    }
+
+    /// Returns that the request is for the host named in TLS, where that matters.
+    fn check_server_name(&self) -> Result<()> {
+        let limits = match self {
+            Session::H1(session) => session.limits(),
+            Session::H2(session) => session.limits(),
+            Session::Subrequest(_) | Session::Custom(_) => return Ok(()),
+        };
+        match self.digest().and_then(|digest| digest.ssl_digest.as_ref()) {
+            Some(tls) if tls.verifies_client() && !limits.allow_misdirected => {
+                authority::check_server_name(self.req_header(), tls.server_name())
+            }
+            _ => Ok(()),
         }
     }
 

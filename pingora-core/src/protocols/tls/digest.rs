@@ -37,6 +37,7 @@ struct Facts {
     server_name: Option<String>,
     alpn: Option<ALPN>,
     resumed: bool,
+    verifies_client: bool,
 }
 
 impl SslDigest {
@@ -77,6 +78,21 @@ impl SslDigest {
         self.facts.resumed
     }
 
+    /// Returns whether this is the side of a server that asked its client for a certificate, whether
+    /// or not there was one.
+    ///
+    /// Then the server name is part of what was agreed on: requests for another host are answered
+    /// with 421 (Misdirected Request).
+    pub fn verifies_client(&self) -> bool {
+        self.facts.verifies_client
+    }
+
+    // Only backends with a TLS library have such facts.
+    #[allow(dead_code)]
+    pub(crate) fn set_verifies_client(&mut self, verifies: bool) {
+        self.facts.verifies_client = verifies;
+    }
+
     // Only backends with a TLS library have such facts.
     #[allow(dead_code)]
     pub(crate) fn set_facts(
@@ -89,6 +105,7 @@ impl SslDigest {
             server_name,
             alpn,
             resumed,
+            verifies_client: false,
         };
     }
 }

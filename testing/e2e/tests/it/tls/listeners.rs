@@ -82,6 +82,59 @@ fn client_certificates() {
     });
 }
 
+/// Asks for `host` in a connection to `peer` and returns the status.
+async fn status_for(peer: &HttpPeer, host: &str) -> u16 {
+    let connector = pingora::connectors::http::Connector::<()>::new(None);
+    let connected = within("a connection", connector.get_http_session(peer)).await;
+    let (mut session, _) = connected.unwrap();
+    let mut request = pingora::http::RequestHeader::build("GET", b"/", None).unwrap();
+    request.insert_header("Host", host).unwrap();
+    session
+        .write_request_header(Box::new(request))
+        .await
+        .unwrap();
+    session.finish_request_body().await.unwrap();
+    within("a response", session.read_response_header())
+        .await
+        .unwrap();
+    session.response_header().unwrap().status.as_u16()
+}
+
+#[test]
+fn requests_with_client_certificates_are_for_the_name_of_the_handshake() {
+    harness::run(async {
+        for (asks, allows) in [(true, false), (true, true), (false, false)] {
+            let mut tls = settings("a");
+            tls.enable_h2();
+            if asks {
+                tls.set_client_auth(&file("ca.pem"), ClientAuth::Optional)
+                    .unwrap();
+            }
+            let mut app = HttpServer::new_app(Facts);
+            let mut options = pingora::apps::HttpServerOptions::default();
+            options.limits.allow_misdirected = allows;
+            app.server_options = Some(options);
+            let server = harness::start_tls(app, tls).await;
+            let other = if asks && !allows { 421 } else { 200 };
+            for (sni, host, expected) in [
+                ("a.example", "a.example", 200),
+                ("a.example", "A.EXAMPLE:443", 200),
+                ("a.example", "b.example", other),
+                // An address is no server name: none was sent.
+                ("", "b.example", 200),
+            ] {
+                for alpn in [ALPN::H1, ALPN::H2] {
+                    let mut peer = peer(server.addr(), sni);
+                    peer.options.alpn = alpn;
+                    peer.client_cert_key = Some(client_cert("client"));
+                    let status = status_for(&peer, host).await;
+                    assert_eq!(status, expected, "{asks} {allows} {peer} {host}");
+                }
+            }
+        }
+    });
+}
+
 /// Returns the answer, `None` when the handshake fails or the connection is closed without one.
 async fn answer_of(peer: &HttpPeer) -> Option<String> {
     let connector = TransportConnector::new(None);
@@ -89,7 +142,7 @@ async fn answer_of(peer: &HttpPeer) -> Option<String> {
         .await
         .ok()?;
     let _ = stream
-        .write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n")
         .await;
     let _ = stream.flush().await;
     let mut received = vec![];

@@ -101,7 +101,7 @@ async fn serve(settings: TlsSettings) -> Running {
 async fn get_on(stream: &mut Stream) -> String {
     within("the request is sent", async {
         stream
-            .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            .write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
             .await
             .unwrap();
         stream.flush().await.unwrap();

@@ -22,6 +22,7 @@ use pingora_timeout::fast_timeout::Deadline;
 use super::output::Output;
 use crate::protocols::Digest;
 use crate::protocols::http::HttpLimits;
+use crate::protocols::http::authority::host_of;
 use crate::protocols::http::body_buffer::FixedBuffer;
 use crate::protocols::http::pace::Pace;
 use crate::protocols::l4::socket::SocketAddr;
@@ -123,6 +124,11 @@ impl HttpSession {
     /// Returns the request head, to change.
     pub fn req_header_mut(&mut self) -> &mut RequestHeader {
         &mut self.state.req
+    }
+
+    /// Returns the bounds the client is held to.
+    pub(crate) fn limits(&self) -> &HttpLimits {
+        &self.state.limits
     }
 
     /// Returns `METHOD target, Host: host`, for logs.
@@ -305,14 +311,6 @@ impl HttpSession {
             state: Box::new(state),
             write_timeout: Some(DEFAULT_WRITE_TIMEOUT),
         }
-    }
-}
-
-/// The host a request is for: `Host`, else the authority of its target.
-fn host_of(req: &RequestHeader) -> &[u8] {
-    match req.fields().get(KnownName::Host) {
-        Some(host) => host,
-        None => req.target_authority().unwrap_or(b""),
     }
 }
 
