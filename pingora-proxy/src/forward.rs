@@ -285,5 +285,7 @@ fn accepts_trailers(fields: &Fields) -> bool {
         })
 }
 
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

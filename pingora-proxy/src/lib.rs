@@ -41,10 +41,13 @@ pub use self::range::{MultiRangeInfo, RangeType, range_header_filter};
 pub use self::session::Session;
 pub use self::subrequest::spawn::{PreparedSubrequest, Subrequest, SubrequestSpawner};
 
-/// The state of an exchange, for fuzzing.
+/// The state of an exchange and the heads that go upstream, for fuzzing.
 #[cfg(fuzzing)]
 #[doc(hidden)]
-pub use self::exchange::fuzzing;
+pub mod fuzzing {
+    pub use crate::exchange::fuzzing::*;
+    pub use crate::forward::fuzzing::*;
+}
 
 /// What most proxies import: `use pingora_proxy::prelude::*`.
 pub mod prelude {

@@ -18,7 +18,7 @@ mod custom_client;
 mod duplex;
 mod filter;
 #[cfg(fuzzing)]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 mod h1;
 mod h2;
 mod leg;

@@ -14,6 +14,8 @@
 //! proxy_protocol.rs   proxy_protocol: cut headers are not read as others, what is read is written
 //! range.rs            range: parts of a response exist and are no more than the whole
 //! tinyufo_ops.rs      tinyufo_ops: the in-memory cache against a map
+//! h2_heads.rs         h2_heads: what HTTP/2 takes can be written as HTTP/1 and HTTP/2, and means the same
+//! h2_budget.rs        h2_budget: never more than a burst and what a span of time gives back
 //! udp.rs              udp: the sessions of a UDP proxy against a list
 //! exchange_events.rs  exchange_events: the state of an exchange against its history
 //! split.rs            how inputs are cut
@@ -29,6 +31,8 @@ mod client_hello;
 mod content_coding;
 mod differential;
 mod exchange_events;
+mod h2_budget;
+mod h2_heads;
 mod header_ops;
 mod header_serde;
 mod heads;
@@ -47,6 +51,8 @@ pub use self::client_hello::client_hello;
 pub use self::content_coding::content_coding;
 pub use self::differential::h1_differential;
 pub use self::exchange_events::{Events, exchange_events};
+pub use self::h2_budget::{Resets, h2_budget};
+pub use self::h2_heads::h2_heads;
 pub use self::header_ops::{HeaderOps, header_ops};
 pub use self::header_serde::header_serde;
 pub use self::heads::{h1_request, h1_response};

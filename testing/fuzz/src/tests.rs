@@ -92,6 +92,16 @@ fn pool_ops_holds() {
 }
 
 #[test]
+fn h2_heads_holds() {
+    replay("h2_heads", h2_heads);
+}
+
+#[test]
+fn h2_budget_holds() {
+    replay("h2_budget", structured(h2_budget));
+}
+
+#[test]
 fn udp_holds() {
     replay("udp", structured(udp));
 }

@@ -15,7 +15,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use super::websocket;
 use crate::protocols::http::HttpLimits;
 use crate::protocols::http::authority::is_valid_host;
-use crate::protocols::http::v1::{MAX_TRAILERS, is_forbidden_trailer};
+use crate::protocols::http::v1::{MAX_TRAILERS, is_forbidden_trailer, parse_length};
 
 /// Pieces of `Cookie` a request may have; they do not count as fields.
 ///
@@ -89,7 +89,9 @@ fn check_target(parts: &request::Parts) -> Result<(), Refusal> {
     let path = parts.uri.path_and_query().map(|path| path.as_str());
     let is_connect = parts.method == Method::CONNECT && !extended;
     match path {
-        None if is_connect => Ok(()),
+        // RFC 9113 section 8.5: the host and port to connect to.
+        None if is_connect && parts.uri.port_u16().is_some() => Ok(()),
+        None if is_connect => Err(Refusal::Malformed("no port in CONNECT")),
         _ if is_connect => Err(Refusal::Malformed(":path in CONNECT")),
         Some(path) if path.starts_with('/') => Ok(()),
         Some("*") if parts.method == Method::OPTIONS => Ok(()),
@@ -133,7 +135,15 @@ fn check_fields(headers: &HeaderMap, limits: &HttpLimits) -> Result<(), Refusal>
     if bytes > limits.max_head_bytes {
         return Err(Refusal::Status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
     }
-    if headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    // As strict as with HTTP/1, which may be what it goes on as.
+    if lengths
+        .next()
+        .is_some_and(|length| parse_length(length.as_bytes()).is_none())
+    {
+        return Err(Refusal::Malformed("invalid content-length"));
+    }
+    if lengths.next().is_some() {
         return Err(Refusal::Malformed("more than one content-length"));
     }
     let odd_expectation =
@@ -154,6 +164,11 @@ fn join_cookies(headers: &mut HeaderMap) {
     if crumbs.len() < 2 {
         return;
     }
+    // An empty one would leave white space at the end, which HTTP/2 refuses.
+    let crumbs: Vec<&[u8]> = crumbs
+        .into_iter()
+        .filter(|crumb| !crumb.is_empty())
+        .collect();
     let joined = HeaderValue::from_maybe_shared(Bytes::from(crumbs.join(&b"; "[..])))
         .expect("valid values joined by valid bytes");
     headers.insert(COOKIE, joined);

@@ -6,6 +6,9 @@
 pub mod client;
 pub mod server;
 
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 // Between heads of HTTP/2 and ours: pure.
 mod head;
 // What waits to be sent on a stream.

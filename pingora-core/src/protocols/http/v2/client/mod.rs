@@ -25,6 +25,8 @@ use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::{Digest, UniqueIDType};
 
 pub use self::drive::drive_connection;
+#[cfg(fuzzing)]
+pub(super) use self::request::request_to_h2;
 
 /// The server did not answer a PING in time.
 pub const PING_TIMEDOUT: ErrorType = ErrorType::new("PingTimedout");

@@ -236,7 +236,7 @@ impl Http2Session {
 }
 
 /// Returns a request head as HTTP/2 has it.
-fn request_to_h2(
+pub(in crate::protocols::http::v2) fn request_to_h2(
     req: &RequestHeader,
     scheme: uri::Scheme,
     is_upgrade: bool,

@@ -31,7 +31,11 @@ fn malformed_requests() {
             uri,
             &[("content-length", "1"), ("content-length", "1")],
         ),
+        ("GET", uri, &[("content-length", "007")]),
+        ("GET", uri, &[("content-length", "+1")]),
+        ("GET", uri, &[("content-length", "")]),
         ("CONNECT", "https://a/", &[]),
+        ("CONNECT", "a", &[]),
         ("GET", "a:80", &[]),
     ] {
         let refused = accept(parts(method, uri, fields));
@@ -80,10 +84,18 @@ fn valid_requests() {
 
 #[test]
 fn cookies_are_joined() {
-    let crumbs = [("cookie", "a=1"), ("x", "y"), ("cookie", "b=2")];
-    let accepted = accept(parts("GET", "https://a/", &crumbs)).unwrap();
-    let cookies: Vec<_> = accepted.head.headers.get_all(COOKIE).iter().collect();
-    assert_eq!(cookies, ["a=1; b=2"]);
+    for (crumbs, expected) in [
+        (&["a=1", "b=2"][..], "a=1; b=2"),
+        (&["a=1", "", "b=2", ""], "a=1; b=2"),
+        (&["", ""], ""),
+        (&["a=1"], "a=1"),
+    ] {
+        let mut fields = vec![("x", "y")];
+        fields.extend(crumbs.iter().map(|crumb| ("cookie", *crumb)));
+        let accepted = accept(parts("GET", "https://a/", &fields)).unwrap();
+        let cookies: Vec<_> = accepted.head.headers.get_all(COOKIE).iter().collect();
+        assert_eq!(cookies, [expected]);
+    }
 }
 
 #[test]
