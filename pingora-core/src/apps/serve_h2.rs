@@ -21,6 +21,7 @@ use super::HttpServerApp;
 use crate::protocols::http::v2::server::{
     Arrival, Budget, Counters, DEFAULT_IDLE_TIMEOUT, HttpSession, handshake, sessions_at_most,
 };
+use crate::protocols::http::v2::turn::Turn;
 use crate::protocols::http::{HttpLimits, ServerSession};
 use crate::protocols::{Digest, Stream};
 use crate::server::ShutdownWatch;
@@ -39,6 +40,8 @@ where
         proxy_digest: stream.get_proxy_digest(),
         socket_digest: stream.get_socket_digest(),
     });
+    let mut turn = Turn::default();
+    let stream = Box::new(turn.gather(stream));
     let connection = match handshake(stream, app.h2_options()).await {
         Ok(connection) => connection,
         Err(e) => {
@@ -68,14 +71,16 @@ where
     loop {
         // Cancel-safe: what is taken is returned.
         let event = poll_fn(|cx| {
-            if watching && let Poll::Ready(stop) = stopping.as_mut().poll(cx) {
-                // An error: nobody is left who could stop us.
-                watching = false;
-                if stop.is_ok() {
-                    return Poll::Ready(Event::Stop);
+            turn.poll_last(cx, |cx| {
+                if watching && let Poll::Ready(stop) = stopping.as_mut().poll(cx) {
+                    // An error: nobody is left who could stop us.
+                    watching = false;
+                    if stop.is_ok() {
+                        return Poll::Ready(Event::Stop);
+                    }
                 }
-            }
-            serving.poll_event(cx)
+                serving.poll_event(cx)
+            })
         })
         .await;
         match event {

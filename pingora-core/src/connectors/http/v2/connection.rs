@@ -15,7 +15,8 @@ use pingora_timeout::fast_timeout::Deadline;
 use tokio::sync::watch;
 
 use super::pools::Pools;
-use crate::protocols::http::v2::client::{Http2Session, drive_connection};
+use crate::protocols::http::v2::client::{Http2Session, drive};
+use crate::protocols::http::v2::turn::{Gathered, Turn};
 use crate::protocols::{Digest, Stream, UniqueIDType};
 use crate::upstreams::peer::Peer;
 
@@ -312,6 +313,8 @@ pub(super) async fn open(
         proxy_digest: stream.get_proxy_digest(),
         socket_digest: stream.get_socket_digest(),
     };
+    let turn = Turn::default();
+    let stream = turn.gather(stream);
     let shaken = pingora_timeout::timeout(HANDSHAKE_TIMEOUT, shake_hands(stream, &settings));
     let (send, connection) = match shaken.await {
         Ok(Ok(shaken)) => shaken,
@@ -333,7 +336,14 @@ pub(super) async fn open(
         settings.max_streams.max(1),
         digest,
     );
-    let drive = drive_connection(connection, id, ended, settings.ping_interval, ping_timeout);
+    let drive = drive(
+        turn,
+        connection,
+        id,
+        ended,
+        settings.ping_interval,
+        ping_timeout,
+    );
     match home {
         None => drop(tokio::spawn(drive)),
         Some((pools, key, idle_timeout)) => {
@@ -412,9 +422,9 @@ impl IdleClock {
 
 /// Sends the preface, then reads until the server's SETTINGS have come.
 async fn shake_hands(
-    stream: Stream,
+    stream: Gathered<Stream>,
     settings: &H2HandshakeSettings,
-) -> Result<(SendRequest<Bytes>, Connection<Stream, Bytes>), h2::Error> {
+) -> Result<(SendRequest<Bytes>, Connection<Gathered<Stream>, Bytes>), h2::Error> {
     let (stream_window, connection_window) = settings.windows();
     let (send, mut connection) = Builder::new()
         .enable_push(false)

@@ -13,6 +13,8 @@ pub mod fuzzing;
 mod head;
 // What waits to be sent on a stream.
 mod output;
+// When the task of a connection runs.
+pub(crate) mod turn;
 // The handshake of WebSocket that HTTP/1 needs and HTTP/2 does without.
 mod websocket;
 

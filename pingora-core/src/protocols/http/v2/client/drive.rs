@@ -14,6 +14,7 @@ use pingora_timeout::fast_timeout::Deadline;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
+use super::super::turn::Turn;
 use crate::protocols::UniqueIDType;
 
 /// How long a server has to answer a PING.
@@ -24,6 +25,21 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// With a `ping_interval` it sends a PING that often; a server that does not answer one within 5 s
 /// is given up, and `ping_timeout_occurred` says so.
 pub async fn drive_connection<S>(
+    c: Connection<S>,
+    id: UniqueIDType,
+    closed: watch::Sender<bool>,
+    ping_interval: Option<Duration>,
+    ping_timeout_occurred: Arc<AtomicBool>,
+) where
+    S: AsyncRead + AsyncWrite + Send + Unpin,
+{
+    let turn = Turn::default();
+    drive(turn, c, id, closed, ping_interval, ping_timeout_occurred).await;
+}
+
+/// Does what [`drive_connection`] does, in the turns by which the writes of the connection are gathered.
+pub(crate) async fn drive<S>(
+    mut turn: Turn,
     mut c: Connection<S>,
     id: UniqueIDType,
     closed: watch::Sender<bool>,
@@ -35,13 +51,15 @@ pub async fn drive_connection<S>(
     let mut pinger = ping_interval.and_then(|interval| Some(Pinger::new(c.ping_pong()?, interval)));
     // Cancel-safe: the state is in the connection and the pinger.
     let ended = poll_fn(|cx| {
-        if let Poll::Ready(ended) = Pin::new(&mut c).poll(cx) {
-            return Poll::Ready(Some(ended));
-        }
-        match &mut pinger {
-            Some(pinger) => pinger.poll_given_up(cx).map(|()| None),
-            None => Poll::Pending,
-        }
+        turn.poll_last(cx, |cx| {
+            if let Poll::Ready(ended) = Pin::new(&mut c).poll(cx) {
+                return Poll::Ready(Some(ended));
+            }
+            match &mut pinger {
+                Some(pinger) => pinger.poll_given_up(cx).map(|()| None),
+                None => Poll::Pending,
+            }
+        })
     })
     .await;
     match ended {

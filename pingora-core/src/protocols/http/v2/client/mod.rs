@@ -24,6 +24,7 @@ use crate::connectors::http::v2::ConnectionRef;
 use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::{Digest, UniqueIDType};
 
+pub(crate) use self::drive::drive;
 pub use self::drive::drive_connection;
 #[cfg(fuzzing)]
 pub(super) use self::request::request_to_h2;
