@@ -127,9 +127,13 @@ pub(in crate::protocols::http::v1) fn ends_when_dropped(stream: &Stream) -> bool
     socket.is_some_and(L4Stream::ends_when_dropped)
 }
 
-/// How long and how much a closed connection is read before its descriptor is given back.
+/// How long a closed connection is read before its descriptor is given back.
 const LINGER_TIME: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// How much of that is read at once, and the pause before each further read: who has much to send
+/// is to have the time to read the answer, not to be read to the end.
 const LINGER_BYTES: usize = 256 * 1024;
+const LINGER_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
 
 /// Ends our side; a peer that takes nothing cannot hold up what a stream wants to say at its end.
 pub(in crate::protocols::http::v1) async fn end_stream(stream: &mut crate::protocols::Stream) {
@@ -139,11 +143,15 @@ pub(in crate::protocols::http::v1) async fn end_stream(stream: &mut crate::proto
 async fn linger(wire: &mut super::super::wire::Wire) {
     let read_rest = async {
         let mut read = 0;
-        while read < LINGER_BYTES {
+        // Ends with the time, or the connection.
+        loop {
             wire.input.buf.clear();
             match std::future::poll_fn(|cx| wire.poll_fill(cx)).await {
                 Ok(n) if n > 0 => read += n,
                 _ => return,
+            }
+            if read > LINGER_BYTES {
+                pingora_timeout::sleep(LINGER_PAUSE).await;
             }
         }
     };
