@@ -15,7 +15,7 @@
 //! | `absent` | pre-shared keys and policies, types without a value where a library has none |
 //!
 //! What does not depend on the library is written once: `handshake` (timeouts, names, offload),
-//! `settings` (files, errors), `certificates` (several of
+//! `settings` (files, errors), `lazy` (what a connector makes of its options), `certificates` (several of
 //! them, reloaded), `hello` (the ClientHello), `stream_traits` (what a TLS stream passes on to the one below), `keylog`.
 //!
 //! Without a TLS feature that is `none`, where every type that would need a library is
@@ -30,6 +30,8 @@ mod handshake;
 mod hello;
 #[cfg(feature = "any_tls")]
 mod keylog;
+#[cfg(feature = "any_tls")]
+mod lazy;
 #[cfg(feature = "any_tls")]
 mod settings;
 #[cfg(feature = "any_tls")]

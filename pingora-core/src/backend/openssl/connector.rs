@@ -1,7 +1,7 @@
 //! Connecting: the settings all connections of a connector share, and those of one connection.
 
 use std::any::Any;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use pingora_error::{Error, ErrorType, Result};
 
@@ -14,6 +14,7 @@ use crate::backend::handshake::{
     Identity, check_name, check_names, identity_of, server_name, within_limit,
 };
 use crate::backend::keylog::KeyLog;
+use crate::backend::lazy::{self, Files};
 use crate::backend::library::error::ErrorStack;
 use crate::backend::library::ext;
 use crate::backend::library::ssl::{
@@ -21,107 +22,47 @@ use crate::backend::library::ssl::{
     SslVerifyMode, SslVersion,
 };
 use crate::backend::library::x509::verify::X509CheckFlags;
-use crate::connectors::ConnectorOptions;
 use crate::protocols::{ALPN, IO};
 use crate::upstreams::peer::Peer;
 use crate::utils::tls::CertKey;
 
 /// What a transport connector keeps for TLS.
-pub(crate) struct Connector {
-    /// The settings every connection shares.
-    pub(crate) ctx: TlsConnector,
-}
+pub(crate) type Connector = lazy::Connector<Made>;
 
-impl Connector {
-    /// Returns a connector with the files of `options`.
-    ///
-    /// A file that cannot be used is logged here and fails every connection.
-    pub(crate) fn new(options: Option<ConnectorOptions>) -> Self {
-        let ctx = TlsConnector {
-            files: options.map(Files::from).unwrap_or_default(),
-            made: OnceLock::new(),
-        };
-        // Reading the system's authorities takes a while, and many connectors never need them; what
-        // was configured is looked at now.
-        if ctx.files.is_any()
-            && let Err(e) = ctx.get()
-        {
-            log::error!("TLS to upstreams will fail: {e}");
-        }
-        Connector { ctx }
-    }
-}
-
-/// The settings that all TLS connections of a connector share, made when first needed.
-pub(crate) struct TlsConnector {
-    files: Files,
-    made: OnceLock<Result<Made>>,
-}
-
-/// What the options of a connector say about TLS.
-#[derive(Default)]
-struct Files {
-    ca: Option<String>,
-    cert_and_key: Option<(String, String)>,
-    keylog: bool,
-}
+/// The settings that all TLS connections of a connector share.
+pub(crate) type TlsConnector = lazy::TlsConnector<Made>;
 
 /// The context of a connector.
-struct Made {
+pub(crate) struct Made {
     connector: SslConnector,
     sessions: Arc<Sessions>,
 }
 
-impl Files {
-    fn is_any(&self) -> bool {
-        self.ca.is_some() || self.cert_and_key.is_some() || self.keylog
-    }
-}
-
-impl From<ConnectorOptions> for Files {
-    fn from(options: ConnectorOptions) -> Self {
-        Files {
-            ca: options.ca_file,
-            cert_and_key: options.cert_key_file,
-            keylog: options.debug_ssl_keylog,
+impl lazy::Made for Made {
+    fn make(files: &Files) -> Result<Self> {
+        let failed =
+            |e: ErrorStack| settings_error("cannot make the TLS settings of a connector", &e);
+        let mut builder = SslConnector::builder(SslMethod::tls()).map_err(failed)?;
+        builder
+            .set_min_proto_version(Some(SslVersion::TLS1_2))
+            .map_err(failed)?;
+        if let Some(path) = &files.ca {
+            let trusted = store_of(&load_certificates(path)?).map_err(failed)?;
+            builder.set_cert_store(trusted);
         }
-    }
-}
-
-impl TlsConnector {
-    fn get(&self) -> Result<&Made> {
-        match self.made.get_or_init(|| make(&self.files)) {
-            Ok(made) => Ok(made),
-            Err(e) => {
-                let context = e.context.as_ref().map_or("", |context| context.as_str());
-                Err(Error::explain(e.etype().clone(), context.to_owned()).into_in())
-            }
+        if let Some((cert_path, key_path)) = &files.cert_and_key {
+            present(&mut builder, cert_path, key_path)?;
         }
+        if let Some(log) = files.keylog.then(KeyLog::from_env).flatten() {
+            builder.set_keylog_callback(move |_, line| log.write(line));
+        }
+        let sessions = Arc::new(Sessions::default());
+        sessions.attach(&mut builder);
+        Ok(Made {
+            connector: builder.build(),
+            sessions,
+        })
     }
-}
-
-fn make(files: &Files) -> Result<Made> {
-    let failed = |e: ErrorStack| settings_error("cannot make the TLS settings of a connector", &e);
-    let mut builder = SslConnector::builder(SslMethod::tls()).map_err(failed)?;
-    builder
-        .set_min_proto_version(Some(SslVersion::TLS1_2))
-        .map_err(failed)?;
-    if let Some(path) = &files.ca {
-        let trusted = store_of(&load_certificates(path)?).map_err(failed)?;
-        builder.set_cert_store(trusted);
-    }
-    if let Some((cert_path, key_path)) = &files.cert_and_key {
-        present(&mut builder, cert_path, key_path)?;
-    }
-    if let Some(log) = files.keylog.then(KeyLog::from_env).flatten() {
-        builder.set_keylog_callback(move |_, line| log.write(line));
-    }
-    let sessions = Arc::new(Sessions::default());
-    sessions.attach(&mut builder);
-    Ok(Made {
-        connector: builder.build(),
-        sessions,
-    })
 }
 
 /// Has all connections present a certificate from files.

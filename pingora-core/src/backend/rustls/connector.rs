@@ -5,7 +5,7 @@
 //! peer are then not those of another.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use pingora_error::{Error, Result};
@@ -16,6 +16,7 @@ use super::stream::TlsStream;
 use super::verifier::{PeerVerifier, server_name as library_name};
 use crate::backend::handshake::{Identity, check_names, identity_of, server_name, within_limit};
 use crate::backend::keylog::KeyLog;
+use crate::backend::lazy::{self, Files};
 use crate::backend::library::library::client::Resumption;
 use crate::backend::library::{
     CertificateDer, ClientConfig, CryptoProvider, PrivateKeyDer, RootCertStore, RusTlsError,
@@ -23,7 +24,6 @@ use crate::backend::library::{
     load_platform_certs_incl_env_into_store, version,
 };
 use crate::backend::settings::TLS_CONF_ERR;
-use crate::connectors::ConnectorOptions;
 use crate::protocols::{ALPN, IO};
 use crate::upstreams::peer::Peer;
 
@@ -34,63 +34,13 @@ const MAX_PEERS: usize = 1024;
 const MAX_SESSIONS: usize = 4;
 
 /// What a transport connector keeps for TLS.
-pub(crate) struct Connector {
-    /// The settings every connection shares.
-    pub(crate) ctx: TlsConnector,
-}
+pub(crate) type Connector = lazy::Connector<Made>;
 
-impl Connector {
-    /// Returns a connector with the files of `options`.
-    ///
-    /// A file that cannot be used is logged here and fails every connection.
-    pub(crate) fn new(options: Option<ConnectorOptions>) -> Self {
-        let ctx = TlsConnector {
-            files: options.map(Files::from).unwrap_or_default(),
-            made: OnceLock::new(),
-        };
-        // Reading the system's authorities takes a while, and many connectors never need them; what
-        // was configured is looked at now.
-        if ctx.files.is_any()
-            && let Err(e) = ctx.get()
-        {
-            log::error!("TLS to upstreams will fail: {e}");
-        }
-        Connector { ctx }
-    }
-}
-
-/// The settings that all TLS connections of a connector share, made when first needed.
-pub(crate) struct TlsConnector {
-    files: Files,
-    made: OnceLock<Result<Made>>,
-}
-
-/// What the options of a connector say about TLS.
-#[derive(Default)]
-struct Files {
-    ca: Option<String>,
-    cert_and_key: Option<(String, String)>,
-    keylog: bool,
-}
-
-impl Files {
-    fn is_any(&self) -> bool {
-        self.ca.is_some() || self.cert_and_key.is_some() || self.keylog
-    }
-}
-
-impl From<ConnectorOptions> for Files {
-    fn from(options: ConnectorOptions) -> Self {
-        Files {
-            ca: options.ca_file,
-            cert_and_key: options.cert_key_file,
-            keylog: options.debug_ssl_keylog,
-        }
-    }
-}
+/// The settings that all TLS connections of a connector share.
+pub(crate) type TlsConnector = lazy::TlsConnector<Made>;
 
 /// What the files say, and what was made of it for peers.
-struct Made {
+pub(crate) struct Made {
     provider: Arc<CryptoProvider>,
     roots: Arc<RootCertStore>,
     presented: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
@@ -105,41 +55,31 @@ struct Configs {
     order: VecDeque<(u64, Option<u8>)>,
 }
 
-impl TlsConnector {
-    fn get(&self) -> Result<&Made> {
-        match self.made.get_or_init(|| make(&self.files)) {
-            Ok(made) => Ok(made),
-            Err(e) => {
-                let context = e.context.as_ref().map_or("", |context| context.as_str());
-                Err(Error::explain(e.etype().clone(), context.to_owned()).into_in())
+impl lazy::Made for Made {
+    fn make(files: &Files) -> Result<Self> {
+        let roots = match &files.ca {
+            Some(path) => load_roots(path)?,
+            None => {
+                let mut roots = RootCertStore::empty();
+                // Peers with authorities of their own, or that check nothing, need none of the system.
+                if let Err(e) = load_platform_certs_incl_env_into_store(&mut roots) {
+                    log::warn!("{e}");
+                }
+                roots
             }
-        }
+        };
+        let presented = match &files.cert_and_key {
+            Some((cert_path, key_path)) => Some(load_pair(cert_path, key_path)?),
+            None => None,
+        };
+        Ok(Made {
+            provider: crypto_provider(),
+            roots: Arc::new(roots),
+            presented,
+            keylog: files.keylog.then(KeyLog::from_env).flatten().map(Arc::new),
+            configs: Mutex::default(),
+        })
     }
-}
-
-fn make(files: &Files) -> Result<Made> {
-    let roots = match &files.ca {
-        Some(path) => load_roots(path)?,
-        None => {
-            let mut roots = RootCertStore::empty();
-            // Peers with authorities of their own, or that check nothing, need none of the system.
-            if let Err(e) = load_platform_certs_incl_env_into_store(&mut roots) {
-                log::warn!("{e}");
-            }
-            roots
-        }
-    };
-    let presented = match &files.cert_and_key {
-        Some((cert_path, key_path)) => Some(load_pair(cert_path, key_path)?),
-        None => None,
-    };
-    Ok(Made {
-        provider: crypto_provider(),
-        roots: Arc::new(roots),
-        presented,
-        keylog: files.keylog.then(KeyLog::from_env).flatten().map(Arc::new),
-        configs: Mutex::default(),
-    })
 }
 
 impl Made {

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -20,6 +20,7 @@ use crate::backend::handshake::{
     Identity, check_names, identity_of, server_name, timing, within_limit,
 };
 use crate::backend::keylog::KeyLog;
+use crate::backend::lazy::{self, Files};
 use crate::backend::library::library::callbacks::{
     ConnectionFuture, SessionTicket, SessionTicketCallback,
 };
@@ -29,7 +30,6 @@ use crate::backend::library::{
     ClientAuthType, ConfigBuilder, Connection, S2NError, TlsConnector as LibraryConnector,
 };
 use crate::backend::settings::TLS_CONF_ERR;
-use crate::connectors::ConnectorOptions;
 use crate::protocols::{ALPN, IO};
 use crate::upstreams::peer::Peer;
 
@@ -43,63 +43,13 @@ const MAX_SESSIONS: usize = 4;
 const MAX_SESSION_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What a transport connector keeps for TLS.
-pub(crate) struct Connector {
-    /// The settings every connection shares.
-    pub(crate) ctx: TlsConnector,
-}
+pub(crate) type Connector = lazy::Connector<Made>;
 
-impl Connector {
-    /// Returns a connector with the files of `options`.
-    ///
-    /// A file that cannot be used is logged here and fails every connection.
-    pub(crate) fn new(options: Option<ConnectorOptions>) -> Self {
-        let ctx = TlsConnector {
-            files: options.map(Files::from).unwrap_or_default(),
-            made: OnceLock::new(),
-        };
-        if ctx.files.is_any()
-            && let Err(e) = ctx.get()
-        {
-            log::error!("TLS to upstreams will fail: {e}");
-        }
-        Connector { ctx }
-    }
-}
-
-/// The settings that all TLS connections of a connector share, made when first needed.
-pub(crate) struct TlsConnector {
-    files: Files,
-    made: OnceLock<Result<Made>>,
-}
-
-/// What the options of a connector say about TLS.
-#[derive(Default)]
-struct Files {
-    ca: Option<String>,
-    cert_and_key: Option<(String, String)>,
-    keylog: bool,
-    cache_size: Option<usize>,
-}
-
-impl Files {
-    fn is_any(&self) -> bool {
-        self.ca.is_some() || self.cert_and_key.is_some() || self.keylog
-    }
-}
-
-impl From<ConnectorOptions> for Files {
-    fn from(options: ConnectorOptions) -> Self {
-        Files {
-            ca: options.ca_file,
-            cert_and_key: options.cert_key_file,
-            keylog: options.debug_ssl_keylog,
-            cache_size: options.s2n_config_cache_size,
-        }
-    }
-}
+/// The settings that all TLS connections of a connector share.
+pub(crate) type TlsConnector = lazy::TlsConnector<Made>;
 
 /// What the files say, and what was made of it for peers.
-struct Made {
+pub(crate) struct Made {
     ca: Option<X509Pem>,
     presented: Option<(X509Pem, Vec<u8>)>,
     keylog: Option<&'static KeyLog>,
@@ -116,31 +66,21 @@ struct Configs {
     order: VecDeque<(u64, Option<u8>)>,
 }
 
-impl TlsConnector {
-    fn get(&self) -> Result<&Made> {
-        match self.made.get_or_init(|| make(&self.files)) {
-            Ok(made) => Ok(made),
-            Err(e) => {
-                let context = e.context.as_ref().map_or("", |context| context.as_str());
-                Err(Error::explain(e.etype().clone(), context.to_owned()).into_in())
-            }
-        }
+impl lazy::Made for Made {
+    fn make(files: &Files) -> Result<Self> {
+        let pair = files.cert_and_key.as_ref();
+        Ok(Made {
+            ca: files.ca.as_deref().map(X509Pem::load).transpose()?,
+            presented: pair.map(|(cert, key)| load_pair(cert, key)).transpose()?,
+            keylog: files
+                .keylog
+                .then(KeyLog::from_env)
+                .flatten()
+                .map(|log| &*Box::leak(Box::new(log))),
+            max_peers: files.cache_size.unwrap_or(MAX_PEERS),
+            configs: Mutex::default(),
+        })
     }
-}
-
-fn make(files: &Files) -> Result<Made> {
-    let pair = files.cert_and_key.as_ref();
-    Ok(Made {
-        ca: files.ca.as_deref().map(X509Pem::load).transpose()?,
-        presented: pair.map(|(cert, key)| load_pair(cert, key)).transpose()?,
-        keylog: files
-            .keylog
-            .then(KeyLog::from_env)
-            .flatten()
-            .map(|log| &*Box::leak(Box::new(log))),
-        max_peers: files.cache_size.unwrap_or(MAX_PEERS),
-        configs: Mutex::default(),
-    })
 }
 
 impl Made {
