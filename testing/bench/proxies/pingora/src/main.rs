@@ -28,6 +28,7 @@ impl ProxyHttp for Minimal {
         let mut peer = Box::new(HttpPeer::new(self.upstream, false, String::new()));
         if self.h2 {
             peer.options.set_http_version(2, 2);
+            peer.options.max_h2_streams = 100;
         }
         Ok(peer)
     }
