@@ -7,6 +7,7 @@
 //! anew with every large message. Read next: `wire.rs`, the only user.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 
 use bytes::BytesMut;
 
@@ -61,23 +62,23 @@ impl Class {
 thread_local! {
     static KEPT: RefCell<Kept> = const {
         RefCell::new(Kept {
-            small: Vec::new(),
-            bulk: Vec::new(),
-            huge: Vec::new(),
+            small: VecDeque::new(),
+            bulk: VecDeque::new(),
+            huge: VecDeque::new(),
         })
     };
 }
 
 /// The buffers of a thread, those used last at the end.
 struct Kept {
-    small: Vec<BytesMut>,
-    bulk: Vec<BytesMut>,
-    huge: Vec<BytesMut>,
+    small: VecDeque<BytesMut>,
+    bulk: VecDeque<BytesMut>,
+    huge: VecDeque<BytesMut>,
 }
 
 impl Kept {
     #[inline]
-    fn of(&mut self, class: Class) -> &mut Vec<BytesMut> {
+    fn of(&mut self, class: Class) -> &mut VecDeque<BytesMut> {
         match class {
             Class::Small | Class::Foreign => &mut self.small,
             Class::Bulk => &mut self.bulk,
@@ -85,20 +86,23 @@ impl Kept {
         }
     }
 
-    /// Returns one that nobody uses any more. Those that are still in use live on without us.
+    /// Returns one that nobody uses any more: the one used last, or if what it held is still on its
+    /// way, the one that has waited longest.
     #[inline]
     fn take(&mut self, class: Class) -> Option<BytesMut> {
         let list = self.of(class);
-        // Ends: each round takes one away. Changed in its place: it is not read while it is written.
-        while let Some(buf) = list.last_mut() {
+        // Changed in its place: it is not read while it is written.
+        let is_free = |buf: &mut BytesMut| {
             buf.clear();
-            let is_free = buf.try_reclaim(class.size());
-            let buf = list.pop();
-            if is_free {
-                return buf;
-            }
+            buf.try_reclaim(class.size())
+        };
+        if is_free(list.back_mut()?) {
+            return list.pop_back();
         }
-        None
+        match is_free(list.front_mut()?) {
+            true => list.pop_front(),
+            false => None,
+        }
     }
 }
 
@@ -125,7 +129,13 @@ fn keep(class: Class, buf: BytesMut) {
         let mut kept = kept.borrow_mut();
         let list = kept.of(class);
         if list.len() < class.kept() {
-            list.push(buf);
+            list.push_back(buf);
+        } else if let Some(oldest) = list.front_mut()
+            && !oldest.try_reclaim(class.size())
+        {
+            // In use for longer than all others: it may be for long, and lives on without us.
+            list.pop_front();
+            list.push_back(buf);
         }
     });
 }
