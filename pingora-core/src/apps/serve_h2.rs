@@ -51,7 +51,7 @@ where
     };
     let options = app.server_options();
     let mut serving = Serving {
-        at_most: sessions_at_most(&connection),
+        counters: Arc::new(Counters::new(sessions_at_most(&connection))),
         connection,
         digest,
         limits: options.map_or_else(HttpLimits::default, |options| options.limits),
@@ -59,7 +59,6 @@ where
         idle_limit: options
             .and_then(|options| options.h2_idle_timeout)
             .unwrap_or(DEFAULT_IDLE_TIMEOUT),
-        counters: Arc::default(),
         resets: Budget::of_resets(Instant::now()),
         malformed: Budget::of_malformed(Instant::now()),
         idle: None,
@@ -127,9 +126,9 @@ struct Serving {
     connection: Connection<Stream, Bytes>,
     digest: Arc<Digest>,
     limits: HttpLimits,
-    /// Sessions alive at once; further streams wait, and those reset meanwhile are counted by `h2`.
-    at_most: usize,
     requests_left: Option<u32>,
+    /// Of the sessions; when there are too many further streams wait, and those reset meanwhile are
+    /// counted by `h2`.
     counters: Arc<Counters>,
     resets: Budget,
     malformed: Budget,
@@ -156,8 +155,7 @@ impl Serving {
         if resets > 0 && !self.resets.charge(resets, Instant::now()) {
             return Poll::Ready(Event::TooManyResets);
         }
-        let live = self.counters.live();
-        if live >= self.at_most {
+        if self.counters.is_full() {
             return match self.connection.poll_closed(cx) {
                 Poll::Ready(_) => Poll::Ready(Event::Ended),
                 Poll::Pending => Poll::Pending,
@@ -176,11 +174,11 @@ impl Serving {
             Poll::Ready(Err(e)) => return Poll::Ready(Event::Failed(e)),
             Poll::Pending => (),
         }
-        self.poll_idle(live, cx)
+        self.poll_idle(cx)
     }
 
-    fn poll_idle(&mut self, live: usize, cx: &mut Context<'_>) -> Poll<Event> {
-        if live > 0 {
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        if self.counters.live() > 0 {
             self.idle = None;
             return Poll::Pending;
         }

@@ -26,10 +26,11 @@ const MALFORMED_BURST: u32 = 32;
 const MALFORMED_REFILL: Duration = Duration::from_secs(1);
 
 /// What the sessions of a connection report to its accept loop.
-#[derive(Default)]
 pub(crate) struct Counters {
     /// Sessions that were not dropped yet.
     live: AtomicUsize,
+    /// Sessions that may be alive at once.
+    at_most: usize,
     /// Resets not charged yet.
     resets: AtomicU32,
     /// Streams whose response broke off, with what to say.
@@ -39,6 +40,22 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
+    /// Returns counters of a connection that accepts while fewer than `at_most` sessions are alive.
+    pub(crate) fn new(at_most: usize) -> Self {
+        Counters {
+            live: AtomicUsize::new(0),
+            at_most,
+            resets: AtomicU32::new(0),
+            broken: Mutex::default(),
+            waker: AtomicWaker::new(),
+        }
+    }
+
+    /// Returns whether no more sessions are to be accepted for now.
+    pub(crate) fn is_full(&self) -> bool {
+        self.live() >= self.at_most
+    }
+
     /// Returns a guard to put into a new session.
     pub(crate) fn guard(self: &Arc<Self>) -> StreamGuard {
         // Relaxed: only the accept loop adds, and it is the one that reads.
@@ -65,7 +82,7 @@ impl Counters {
         std::mem::take(&mut *self.broken.lock())
     }
 
-    /// Has the task woken when a session ends.
+    /// Has the task woken when there is room for a session again, and when the last one has ended.
     pub(crate) fn register(&self, waker: &std::task::Waker) {
         self.waker.register(waker);
     }
@@ -90,8 +107,10 @@ impl StreamGuard {
 impl Drop for StreamGuard {
     fn drop(&mut self) {
         // Release: what the session did is done for whoever sees the lower number.
-        self.0.live.fetch_sub(1, Ordering::Release);
-        self.0.waker.wake();
+        let before = self.0.live.fetch_sub(1, Ordering::Release);
+        if before == 1 || before >= self.0.at_most || self.0.resets.load(Ordering::Relaxed) > 0 {
+            self.0.waker.wake();
+        }
     }
 }
 
@@ -175,7 +194,7 @@ mod tests {
 
     #[test]
     fn sessions_are_counted_until_they_are_dropped() {
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::new(Counters::new(2));
         let (a, b) = (counters.guard(), counters.guard());
         a.was_reset();
         assert_eq!((counters.live(), counters.take_resets()), (2, 1));
