@@ -173,6 +173,7 @@ const SENSITIVE: u8 = 4;
 
 /// Room kept for the fields a proxy adds to a head.
 const SPARE_RECORDS: usize = 4;
+const SPARE_BYTES: usize = 128;
 
 // === impl Fields ===
 
@@ -288,9 +289,14 @@ impl Clone for Fields {
     fn clone(&self) -> Self {
         let mut records = Vec::with_capacity(self.records.len() + SPARE_RECORDS);
         records.extend_from_slice(&self.records);
+        let mut added = Vec::new();
+        if !self.added.is_empty() {
+            added.reserve_exact(self.added.len() + SPARE_BYTES);
+            added.extend_from_slice(&self.added);
+        }
         Self {
             received: self.received.clone(),
-            added: self.added.clone(),
+            added,
             dead: self.dead,
             records,
             present: self.present,

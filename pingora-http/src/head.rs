@@ -179,6 +179,27 @@ macro_rules! head_methods {
                 }
             }
 
+            /// Returns the `Parts`, moved out of the head if they were built.
+            ///
+            /// The head stays what it was, and builds others if somebody asks for them again.
+            ///
+            /// ```
+            #[doc = $example]
+            /// head.insert_header("x-a", "1")?;
+            /// assert_eq!(head.take_parts().headers["x-a"], "1");
+            /// assert_eq!(head.headers["x-a"], "1");
+            /// # Ok::<(), pingora_error::BError>(())
+            /// ```
+            pub fn take_parts(&mut self) -> $Parts {
+                match self.parts.take() {
+                    Some(parts) => {
+                        self.user_data = parts.extensions.clone();
+                        *parts
+                    }
+                    None => self.build_parts(),
+                }
+            }
+
             fn current_extensions(&self) -> &Extensions {
                 self.parts
                     .get()

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora_error::{Error, ErrorType, Result};
 
 use super::{ADDED, Field, Fields, KnownName, LINE, MAX_ADDED_BYTES, MAX_FIELDS, Record};
-use super::{SENSITIVE, SPARE_RECORDS};
+use super::{SENSITIVE, SPARE_BYTES, SPARE_RECORDS};
 use crate::case_header_name::push_titled;
 use crate::value::is_clean;
 
@@ -27,6 +27,12 @@ impl Fields {
     /// Returns a table of the fields of `map`, which keeps no case.
     pub(crate) fn from_map(map: &HeaderMap) -> Self {
         let mut fields = Self::new(false, map.len() + SPARE_RECORDS);
+        let line_len =
+            |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
+        let lines: usize = map.iter().map(line_len).sum();
+        if lines > 0 {
+            fields.added.reserve_exact(lines + SPARE_BYTES);
+        }
         for (name, value) in map {
             let name = name.as_str().as_bytes();
             let known = KnownName::of(name);
@@ -198,6 +204,8 @@ impl Fields {
         let name_at = offset(self.added.len());
         if self.keeps_case {
             self.added.extend_from_slice(name);
+        } else if let Some(known) = known {
+            self.added.extend_from_slice(known.titled().as_bytes());
         } else {
             push_titled(name, &mut self.added);
         }

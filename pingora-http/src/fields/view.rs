@@ -93,7 +93,12 @@ impl Fields {
     pub(super) fn header_value(&self, record: &Record) -> HeaderValue {
         let mut value = match record.is(ADDED) {
             true => header_value_from_slice(self.value_bytes(record)),
-            false => header_value_from_raw(self.received.slice(record.value())),
+            false => {
+                let raw = || self.received.slice(record.value());
+                // What a parser let pass is valid, mostly.
+                HeaderValue::from_maybe_shared(raw())
+                    .unwrap_or_else(|_| header_value_from_raw(raw()))
+            }
         };
         value.set_sensitive(record.is(SENSITIVE));
         value

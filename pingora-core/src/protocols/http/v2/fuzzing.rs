@@ -20,7 +20,7 @@ pub fn accept(parts: request::Parts, limits: &HttpLimits) -> Option<(RequestHead
 
 /// Returns a request as the client sends it; `None` when HTTP/2 cannot express it.
 pub fn send(req: &RequestHeader) -> Option<Request<()>> {
-    super::client::request_to_h2(req, uri::Scheme::HTTPS, is_upgrade_req(req)).ok()
+    super::client::request_to_h2(&mut req.clone(), uri::Scheme::HTTPS, is_upgrade_req(req)).ok()
 }
 
 /// Charges the budget of resets: how many, after how many milliseconds more; returns which were

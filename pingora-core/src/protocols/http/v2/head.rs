@@ -10,6 +10,7 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, request};
+use pingora_http::fields::{Fields, KnownName};
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::websocket;
@@ -49,12 +50,15 @@ pub(super) fn accept_request(
     limits: &HttpLimits,
 ) -> Result<Accepted, Refusal> {
     check_target(&parts)?;
-    check_authority(&parts)?;
-    check_fields(&parts.headers, limits)?;
+    let seen = check_fields(&parts.headers, limits)?;
+    check_authority(&parts, &seen)?;
+    let has_crumbs = seen.cookies > 1;
     if parts.uri.path_and_query().map_or(0, |p| p.as_str().len()) > limits.max_target_bytes {
         return Err(Refusal::Status(StatusCode::URI_TOO_LONG));
     }
-    join_cookies(&mut parts.headers);
+    if has_crumbs {
+        join_cookies(&mut parts.headers);
+    }
     let protocol = parts.extensions.remove::<Protocol>();
     let is_extended_connect = protocol.is_some();
     if let Some(protocol) = protocol {
@@ -100,13 +104,9 @@ fn check_target(parts: &request::Parts) -> Result<(), Refusal> {
 }
 
 /// A request names one host (RFC 9113 section 8.3.1).
-fn check_authority(parts: &request::Parts) -> Result<(), Refusal> {
+fn check_authority(parts: &request::Parts, seen: &Seen<'_>) -> Result<(), Refusal> {
     let authority = parts.uri.authority().map(|a| a.as_str().as_bytes());
-    let mut hosts = parts.headers.get_all(HOST).iter();
-    let host = hosts.next().map(HeaderValue::as_bytes);
-    if hosts.next().is_some() {
-        return Err(Refusal::Malformed("more than one host"));
-    }
+    let host = seen.host.map(HeaderValue::as_bytes);
     match (authority, host) {
         (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
             Err(Refusal::Malformed("host differs from :authority"))
@@ -117,41 +117,64 @@ fn check_authority(parts: &request::Parts) -> Result<(), Refusal> {
     }
 }
 
-fn check_fields(headers: &HeaderMap, limits: &HttpLimits) -> Result<(), Refusal> {
-    let crumbs = headers.get_all(COOKIE).iter().count();
-    if headers.len() - crumbs > limits.max_fields || crumbs > MAX_COOKIE_CRUMBS {
+/// What was found on the way through the fields of a request.
+#[derive(Default)]
+struct Seen<'a> {
+    host: Option<&'a HeaderValue>,
+    length: bool,
+    cookies: usize,
+    bytes: usize,
+}
+
+fn check_fields<'a>(headers: &'a HeaderMap, limits: &HttpLimits) -> Result<Seen<'a>, Refusal> {
+    let mut seen = Seen::default();
+    let mut refused = None;
+    for (name, value) in headers {
+        if let Err(refusal) = seen.check(name, value) {
+            // What is malformed comes before what is only refused.
+            if matches!(refusal, Refusal::Malformed(_)) {
+                return Err(refusal);
+            }
+            refused = Some(refusal);
+        }
+    }
+    if headers.len() - seen.cookies > limits.max_fields
+        || seen.cookies > MAX_COOKIE_CRUMBS
+        || seen.bytes > limits.max_head_bytes
+    {
         return Err(Refusal::Status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
     }
-    let mut bytes = 0;
-    for (name, value) in headers {
+    refused.map_or(Ok(seen), Err)
+}
+
+impl<'a> Seen<'a> {
+    fn check(&mut self, name: &HeaderName, value: &'a HeaderValue) -> Result<(), Refusal> {
         let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-        let value = value.as_bytes();
+        let bytes = value.as_bytes();
         // RFC 9113 section 8.2.1: whoever trims it sees another message.
-        if is_space(value.first()) || is_space(value.last()) {
+        if is_space(bytes.first()) || is_space(bytes.last()) {
             return Err(Refusal::Malformed("white space around a value"));
         }
-        bytes += name.as_str().len() + value.len();
+        self.bytes += name.as_str().len() + bytes.len();
+        if *name == COOKIE {
+            self.cookies += 1;
+        } else if *name == HOST {
+            if self.host.replace(value).is_some() {
+                return Err(Refusal::Malformed("more than one host"));
+            }
+        } else if *name == CONTENT_LENGTH {
+            // As strict as with HTTP/1, which may be what it goes on as.
+            if parse_length(bytes).is_none() {
+                return Err(Refusal::Malformed("invalid content-length"));
+            }
+            if std::mem::replace(&mut self.length, true) {
+                return Err(Refusal::Malformed("more than one content-length"));
+            }
+        } else if *name == EXPECT && !bytes.eq_ignore_ascii_case(b"100-continue") {
+            return Err(Refusal::Status(StatusCode::EXPECTATION_FAILED));
+        }
+        Ok(())
     }
-    if bytes > limits.max_head_bytes {
-        return Err(Refusal::Status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
-    }
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    // As strict as with HTTP/1, which may be what it goes on as.
-    if lengths
-        .next()
-        .is_some_and(|length| parse_length(length.as_bytes()).is_none())
-    {
-        return Err(Refusal::Malformed("invalid content-length"));
-    }
-    if lengths.next().is_some() {
-        return Err(Refusal::Malformed("more than one content-length"));
-    }
-    let odd_expectation =
-        |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"100-continue");
-    if headers.get_all(EXPECT).iter().any(odd_expectation) {
-        return Err(Refusal::Status(StatusCode::EXPECTATION_FAILED));
-    }
-    Ok(())
 }
 
 /// Joins the pieces of `Cookie` with `; `: HTTP/1 has one such field (RFC 9113 section 8.2.3).
@@ -175,10 +198,10 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// Returns a response head as HTTP/2 has it: without what belongs to a connection of HTTP/1.
-pub(super) fn response_to_h2(head: &ResponseHeader) -> Response<()> {
-    let mut parts = head.as_owned_parts();
+pub(super) fn response_to_h2(head: &mut ResponseHeader) -> Response<()> {
+    let mut parts = head.take_parts();
     parts.version = Version::HTTP_2;
-    strip_connection_fields(&mut parts.headers);
+    strip_connection_fields(&mut parts.headers, head.fields());
     if is_bodiless(parts.status) {
         // Some clients take any length here for one that is not kept.
         parts.headers.remove(CONTENT_LENGTH);
@@ -193,8 +216,19 @@ pub(super) fn is_bodiless(status: StatusCode) -> bool {
         || status == StatusCode::NOT_MODIFIED
 }
 
-/// Removes the fields HTTP/2 has no place for (RFC 9113 section 8.2.2).
-pub(super) fn strip_connection_fields(headers: &mut HeaderMap) {
+/// Removes the fields HTTP/2 has no place for (RFC 9113 section 8.2.2); `fields` has the same.
+pub(super) fn strip_connection_fields(headers: &mut HeaderMap, fields: &Fields) {
+    const STRIPPED: [KnownName; 6] = [
+        KnownName::Connection,
+        KnownName::KeepAlive,
+        KnownName::ProxyConnection,
+        KnownName::Te,
+        KnownName::TransferEncoding,
+        KnownName::Upgrade,
+    ];
+    if !STRIPPED.iter().any(|&name| fields.has(name)) {
+        return;
+    }
     const OTHERS: [HeaderName; 2] = [
         HeaderName::from_static("keep-alive"),
         HeaderName::from_static("proxy-connection"),

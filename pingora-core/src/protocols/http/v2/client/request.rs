@@ -70,7 +70,7 @@ impl Http2Session {
     ///
     /// # Errors
     /// As [`write_request_header`](Self::write_request_header).
-    pub fn queue_request_header(&mut self, req: Box<RequestHeader>) -> Result<()> {
+    pub fn queue_request_header(&mut self, mut req: Box<RequestHeader>) -> Result<()> {
         if self.state.req.is_some() {
             return Error::e_explain(WriteError, "a second request on a stream")
                 .map_err(Error::into_in);
@@ -98,7 +98,7 @@ impl Http2Session {
             Some(_) => uri::Scheme::HTTPS,
             None => uri::Scheme::HTTP,
         };
-        self.state.queued = Some(request_to_h2(&req, scheme, is_upgrade)?);
+        self.state.queued = Some(request_to_h2(&mut req, scheme, is_upgrade)?);
         self.state.req = Some(req);
         Ok(())
     }
@@ -237,22 +237,27 @@ impl Http2Session {
 
 /// Returns a request head as HTTP/2 has it.
 pub(in crate::protocols::http::v2) fn request_to_h2(
-    req: &RequestHeader,
+    req: &mut RequestHeader,
     scheme: uri::Scheme,
     is_upgrade: bool,
 ) -> Result<Request<()>> {
-    let mut parts = req.as_owned_parts();
+    let mut parts = req.take_parts();
+    let fields = req.fields();
     parts.version = Version::HTTP_2;
-    let protocol = parts.headers.get(UPGRADE).cloned();
+    let protocol = match is_upgrade {
+        true => parts.headers.get(UPGRADE).cloned(),
+        false => None,
+    };
     parts.uri = target(req, &parts, scheme, is_upgrade)?;
-    parts.headers.remove(HOST);
-    strip_connection_fields(&mut parts.headers);
-    parts.headers.remove("http2-settings");
-    if parts
-        .headers
-        .get(EXPECT)
-        .is_some_and(|v| !v.as_bytes().eq_ignore_ascii_case(b"100-continue"))
-    {
+    if fields.has(KnownName::Host) {
+        parts.headers.remove(HOST);
+    }
+    strip_connection_fields(&mut parts.headers, fields);
+    if fields.has(KnownName::Http2Settings) {
+        parts.headers.remove("http2-settings");
+    }
+    let expectation = fields.get(KnownName::Expect);
+    if expectation.is_some_and(|value| !value.eq_ignore_ascii_case(b"100-continue")) {
         parts.headers.remove(EXPECT);
     }
     if is_upgrade {
@@ -277,9 +282,13 @@ fn target(
     scheme: uri::Scheme,
     is_upgrade: bool,
 ) -> Result<Uri> {
-    let authority = match parts.headers.get(HOST) {
-        Some(host) => uri::Authority::try_from(host.as_bytes()).ok(),
-        None => parts.uri.authority().cloned(),
+    let of_target = parts.uri.authority();
+    let authority = match req.fields().get(KnownName::Host) {
+        Some(host) if of_target.is_some_and(|name| name.as_str().as_bytes() == host) => {
+            of_target.cloned()
+        }
+        Some(host) => uri::Authority::try_from(host).ok(),
+        None => of_target.cloned(),
     };
     let mut target = uri::Parts::default();
     target.authority = authority;
@@ -292,14 +301,18 @@ fn target(
     }
     // Servers expect the scheme of the connection it comes on.
     target.scheme = Some(scheme);
-    target.path_and_query = Some(match uri::PathAndQuery::try_from(req.raw_path()) {
-        Ok(path) if req.raw_path().first() == Some(&b'/') || path == "*" => path,
-        _ => parts
-            .uri
-            .path_and_query()
-            .cloned()
-            .ok_or_else(|| invalid("a target HTTP/2 cannot express"))?,
-    });
+    let (path, raw) = (parts.uri.path_and_query(), req.raw_path());
+    target.path_and_query = match path {
+        // The same, and checked.
+        Some(path) if path.as_str().as_bytes() == raw => Some(path.clone()),
+        _ => match uri::PathAndQuery::try_from(raw) {
+            Ok(path) if raw.first() == Some(&b'/') || path == "*" => Some(path),
+            _ => path.cloned(),
+        },
+    };
+    if target.path_and_query.is_none() {
+        return Err(invalid("a target HTTP/2 cannot express"));
+    }
     Uri::from_parts(target).map_err(|_| invalid("a target HTTP/2 cannot express"))
 }
 

@@ -227,11 +227,11 @@ impl HttpSession {
         if !state.req.fields().has(KnownName::Expect) || state.body.is_end_stream() {
             return Ok(());
         }
-        let head = ResponseHeader::build(StatusCode::CONTINUE, Some(0))?;
-        self.send_informational(&head)
+        let mut head = ResponseHeader::build(StatusCode::CONTINUE, Some(0))?;
+        self.send_informational(&mut head)
     }
 
-    fn send_informational(&mut self, header: &ResponseHeader) -> Result<()> {
+    fn send_informational(&mut self, header: &mut ResponseHeader) -> Result<()> {
         let is_continue = header.status() == StatusCode::CONTINUE;
         let expected = is_continue && self.state.req.fields().has(KnownName::Expect);
         if self.state.ignore_info_resp && !expected {
@@ -257,7 +257,7 @@ impl HttpSession {
             return self.queue_switch(header);
         }
         if status.is_informational() {
-            return self.send_informational(&header);
+            return self.send_informational(&mut header);
         }
         if self.state.is_extended_connect && status.is_success() {
             // A 2xx would grant the tunnel nobody has made.
@@ -342,7 +342,7 @@ impl HttpSession {
         if !self.state.head_queued {
             return Ok(());
         }
-        let Some(head) = &self.state.resp else {
+        let Some(head) = &mut self.state.resp else {
             return Error::e_explain(InternalError, "no head to send").map_err(Error::into_in);
         };
         let response = response_to_h2(head);
