@@ -4,6 +4,7 @@
 //! `h2` flushes after each piece of a body. That is one system call for each response, where the
 //! responses of a turn fit into one packet.
 
+use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,6 +19,13 @@ use crate::protocols::layered::as_its_stream;
 
 /// Bytes that are gathered before they are sent: the most TLS puts into a record.
 const GATHERED: usize = 16 * 1024;
+
+/// Buffers of that size a thread keeps for the next turns of its connections.
+const MAX_SPARE: usize = 4;
+
+thread_local! {
+    static SPARE: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+}
 
 /// The most parts written at once.
 const MAX_SLICES: usize = 8;
@@ -111,12 +119,32 @@ impl<S: AsyncWrite + Unpin> Gathered<S> {
         }
         let gathered = sent.min(self.waiting.len());
         self.waiting.advance(gathered);
-        if self.waiting.is_empty() {
+        if gathered > 0 && self.waiting.is_empty() {
             // An idle connection holds no buffer.
-            self.waiting = BytesMut::new();
+            give_back(std::mem::take(&mut self.waiting));
         }
         Poll::Ready(Ok(sent - gathered))
     }
+}
+
+/// Returns an empty buffer with room for what a turn gathers.
+fn spare() -> BytesMut {
+    let kept = SPARE.try_with(|spare| spare.borrow_mut().pop());
+    // While the thread ends there is none.
+    kept.ok()
+        .flatten()
+        .unwrap_or_else(|| BytesMut::with_capacity(GATHERED))
+}
+
+/// Keeps a buffer for the next turn of any connection.
+fn give_back(mut buf: BytesMut) {
+    buf.clear();
+    let _ = SPARE.try_with(|spare| {
+        let mut spare = spare.borrow_mut();
+        if spare.len() < MAX_SPARE && buf.try_reclaim(GATHERED) {
+            spare.push(buf);
+        }
+    });
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Gathered<S> {
@@ -150,6 +178,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
         }
         this.gate.is_dirty.store(true, Relaxed);
         if this.gate.is_closed.load(Relaxed) && this.waiting.len() + length <= GATHERED {
+            if this.waiting.is_empty() {
+                this.waiting = spare();
+            }
             for buf in bufs {
                 this.waiting.extend_from_slice(buf);
             }
