@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use pingora_timeout::fast_timeout::Deadline;
 
 use super::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ServerApp, serve_h2};
@@ -70,7 +71,10 @@ where
             if settings.is_none() && self.server_options().is_some_and(|o| o.h2c) {
                 let looked = Box::pin(starts_h2(&mut stream, &mut first, &mut stop));
                 if looked.await {
-                    let stream = Box::new(Rewound::new(stream, first.take().freeze()));
+                    // Copied, so that the connection does not keep the buffer they came in.
+                    let start = Bytes::copy_from_slice(&first.buf);
+                    drop(first);
+                    let stream = Box::new(Rewound::new(stream, start));
                     let app = Arc::clone(self);
                     Box::pin(serve_h2::serve(app, stream, shutdown.clone())).await;
                     return None;

@@ -17,7 +17,7 @@ use log::debug;
 use pingora_error::BError;
 use pingora_timeout::fast_timeout::Deadline;
 
-use super::HttpServerApp;
+use super::{HttpServerApp, HttpServerOptions};
 use crate::protocols::http::v2::server::{
     Arrival, Budget, Counters, DEFAULT_IDLE_TIMEOUT, HttpSession, handshake, sessions_at_most,
 };
@@ -49,28 +49,19 @@ where
             return;
         }
     };
-    let options = app.server_options();
-    let mut serving = Serving {
-        counters: Arc::new(Counters::new(sessions_at_most(&connection))),
-        connection,
-        digest,
-        limits: options.map_or_else(HttpLimits::default, |options| options.limits),
-        requests_left: options.and_then(|options| options.keepalive_request_limit),
-        idle_limit: options
-            .and_then(|options| options.h2_idle_timeout)
-            .unwrap_or(DEFAULT_IDLE_TIMEOUT),
-        resets: Budget::of_resets(Instant::now()),
-        malformed: Budget::of_malformed(Instant::now()),
-        idle: None,
-        ending: false,
-    };
+    let mut serving = Serving::new(connection, digest, app.server_options());
     let requests = shutdown.clone();
     let mut stopping = pin!(shutdown.wait_for(|stop| *stop));
     let mut watching = true;
+    // A request was just taken: there may be another, and nothing else is new.
+    let mut more = false;
     loop {
         // Cancel-safe: what is taken is returned.
         let event = poll_fn(|cx| {
             turn.poll_last(cx, |cx| {
+                if std::mem::take(&mut more) {
+                    return serving.poll_connection(cx);
+                }
                 if watching && let Poll::Ready(stop) = stopping.as_mut().poll(cx) {
                     // An error: nobody is left who could stop us.
                     watching = false;
@@ -84,6 +75,7 @@ where
         .await;
         match event {
             Event::Request(session) => {
+                more = true;
                 serving.count_request();
                 let (app, shutdown) = (Arc::clone(&app), requests.clone());
                 tokio::spawn(async move {
@@ -140,6 +132,27 @@ struct Serving {
 }
 
 impl Serving {
+    fn new(
+        connection: Connection<Stream, Bytes>,
+        digest: Arc<Digest>,
+        options: Option<&HttpServerOptions>,
+    ) -> Self {
+        Serving {
+            counters: Arc::new(Counters::new(sessions_at_most(&connection))),
+            connection,
+            digest,
+            limits: options.map_or_else(HttpLimits::default, |options| options.limits),
+            requests_left: options.and_then(|options| options.keepalive_request_limit),
+            idle_limit: options
+                .and_then(|options| options.h2_idle_timeout)
+                .unwrap_or(DEFAULT_IDLE_TIMEOUT),
+            resets: Budget::of_resets(Instant::now()),
+            malformed: Budget::of_malformed(Instant::now()),
+            idle: None,
+            ending: false,
+        }
+    }
+
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         self.counters.register(cx.waker());
         let broken = self.counters.take_broken();

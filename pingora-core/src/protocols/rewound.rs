@@ -36,6 +36,10 @@ impl AsyncRead for Rewound {
         let taken = self.first.len().min(buf.remaining());
         buf.put_slice(&self.first[..taken]);
         self.first.advance(taken);
+        if self.first.is_empty() {
+            // What is left is a handle that keeps the bytes.
+            self.first = Bytes::new();
+        }
         Poll::Ready(Ok(()))
     }
 }
