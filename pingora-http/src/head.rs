@@ -196,8 +196,12 @@ macro_rules! head_methods {
                         self.user_data = parts.extensions.clone();
                         *parts
                     }
-                    None => self.build_parts(),
+                    None => self.parts_with(self.map_to_take()),
                 }
+            }
+
+            fn build_parts(&self) -> $Parts {
+                self.parts_with(self.fields.to_map())
             }
 
             fn current_extensions(&self) -> &Extensions {

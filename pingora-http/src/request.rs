@@ -4,12 +4,12 @@ mod target;
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::{BufMut, Bytes};
 use http::header::AsHeaderName;
 use http::request::Parts;
-use http::{Extensions, HeaderName, HeaderValue, Method, Uri, Version};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use pingora_error::Result;
 
 use crate::RequestHeader;
@@ -146,7 +146,7 @@ impl RequestHeader {
         if let Some(parts) = self.parts.get_mut() {
             parts.uri = uri.clone();
         }
-        self.line.target = Target::Uri(Box::new(uri));
+        self.line.target = Target::Uri(Arc::new(uri));
     }
 
     /// Sets the target to these bytes, which need not be UTF-8; an empty path becomes `/`.
@@ -253,12 +253,17 @@ impl RequestHeader {
         }
     }
 
-    fn build_parts(&self) -> Parts {
+    /// Few connections to servers remember fields of many requests: it does not matter where they lie.
+    fn map_to_take(&self) -> HeaderMap {
+        self.fields.to_map()
+    }
+
+    fn parts_with(&self, headers: HeaderMap) -> Parts {
         let (mut parts, ()) = http::Request::new(()).into_parts();
         parts.method = self.line.method.clone();
         parts.uri = self.uri_of_target();
         parts.version = self.line.version;
-        parts.headers = self.fields.to_map();
+        parts.headers = headers;
         parts.extensions = self.user_data.clone();
         parts
     }
@@ -291,7 +296,7 @@ impl From<Parts> for RequestHeader {
     fn from(parts: Parts) -> RequestHeader {
         let line = RequestLine {
             method: parts.method.clone(),
-            target: Target::Uri(Box::new(parts.uri.clone())),
+            target: Target::Uri(Arc::new(parts.uri.clone())),
             version: parts.version,
         };
         let mut head = Self::new(line, Fields::from_map(&parts.headers));

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use bytes::{BufMut, Bytes};
 use http::header::AsHeaderName;
 use http::response::Parts;
-use http::{Extensions, HeaderName, HeaderValue, StatusCode, Version};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 use pingora_error::Result;
 
 use crate::ResponseHeader;
@@ -229,11 +229,17 @@ impl ResponseHeader {
         }
     }
 
-    fn build_parts(&self) -> Parts {
+    /// Each of many connections of clients may remember fields of one response for long, which must
+    /// not lie in a large buffer.
+    fn map_to_take(&self) -> HeaderMap {
+        self.fields.to_detached_map()
+    }
+
+    fn parts_with(&self, headers: HeaderMap) -> Parts {
         let (mut parts, ()) = http::Response::new(()).into_parts();
         parts.status = self.line.status;
         parts.version = self.line.version;
-        parts.headers = self.fields.to_map();
+        parts.headers = headers;
         parts.extensions = self.user_data.clone();
         parts
     }

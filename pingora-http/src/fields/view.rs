@@ -43,12 +43,40 @@ impl Fields {
     /// Bytes a value must not hold become spaces, a name that is no token has no place in a map,
     /// nor has a field over the map's limit of 24,576 names: parsers refuse all three.
     pub(crate) fn to_map(&self) -> HeaderMap {
+        self.map_of(|record| self.header_value(record))
+    }
+
+    /// Returns the fields as [`to_map`](Self::to_map) does, with values that keep nothing but
+    /// themselves in memory: what was received may lie in a large buffer.
+    pub(crate) fn to_detached_map(&self) -> HeaderMap {
+        let received = Bytes::copy_from_slice(&self.received);
+        let added = match self
+            .records
+            .iter()
+            .filter(|record| record.is(ADDED))
+            .count()
+        {
+            // As many copies as it would take to share one.
+            0..=2 => Bytes::new(),
+            _ => Bytes::copy_from_slice(&self.added),
+        };
+        self.map_of(|record| {
+            let lies_in = match record.is(ADDED) {
+                true if added.is_empty() => return self.header_value(record),
+                true => &added,
+                false => &received,
+            };
+            sensitive_if(record, value_in(lies_in, record))
+        })
+    }
+
+    fn map_of(&self, value: impl Fn(&Record) -> HeaderValue) -> HeaderMap {
         let mut map = HeaderMap::try_with_capacity(self.records.len()).unwrap_or_default();
         for record in &self.records {
             let Some(name) = self.header_name(record) else {
                 continue;
             };
-            if map.try_append(name, self.header_value(record)).is_err() {
+            if map.try_append(name, value(record)).is_err() {
                 break;
             }
         }
@@ -91,17 +119,11 @@ impl Fields {
     }
 
     pub(super) fn header_value(&self, record: &Record) -> HeaderValue {
-        let mut value = match record.is(ADDED) {
+        let value = match record.is(ADDED) {
             true => header_value_from_slice(self.value_bytes(record)),
-            false => {
-                let raw = || self.received.slice(record.value());
-                // What a parser let pass is valid, mostly.
-                HeaderValue::from_maybe_shared(raw())
-                    .unwrap_or_else(|_| header_value_from_raw(raw()))
-            }
+            false => value_in(&self.received, record),
         };
-        value.set_sensitive(record.is(SENSITIVE));
-        value
+        sensitive_if(record, value)
     }
 
     fn header_name(&self, record: &Record) -> Option<HeaderName> {
@@ -126,4 +148,16 @@ impl Fields {
         buf.put_slice(self.value_bytes(record));
         buf.put_slice(b"\r\n");
     }
+}
+
+/// Returns the value of a record as a part of the buffer it lies in.
+fn value_in(buffer: &Bytes, record: &Record) -> HeaderValue {
+    let raw = || buffer.slice(record.value());
+    // What a parser let pass is valid, mostly.
+    HeaderValue::from_maybe_shared(raw()).unwrap_or_else(|_| header_value_from_raw(raw()))
+}
+
+fn sensitive_if(record: &Record, mut value: HeaderValue) -> HeaderValue {
+    value.set_sensitive(record.is(SENSITIVE));
+    value
 }

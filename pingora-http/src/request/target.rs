@@ -1,6 +1,8 @@
 //! The request target: exact bytes for the wire, and the `Uri` made of them for `Parts`.
 //! Read next: `../authority.rs` for what the bytes may be.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::Uri;
 use http::uri::PathAndQuery;
@@ -19,7 +21,7 @@ pub(super) enum Target {
     Raw(Bytes),
     /// A `Uri` given by a user; what is written is its path and query, or its authority if it has
     /// nothing else.
-    Uri(Box<Uri>),
+    Uri(Arc<Uri>),
 }
 
 impl Target {

@@ -11,6 +11,7 @@
 //! connection is moved out while somebody takes a stream on it, and none is forgotten.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -26,7 +27,29 @@ const SHARDS: usize = 16;
 
 /// Connections with at least one stream, by the reuse hash of their peer.
 pub struct InUsePool {
-    shards: [Mutex<HashMap<u64, Vec<ConnectionRef>>>; SHARDS],
+    shards: [Mutex<Shard>; SHARDS],
+}
+
+type Shard = HashMap<u64, Vec<ConnectionRef>, BuildHasherDefault<IsHash>>;
+
+/// Keys that are hashes already, keyed by the process: whoever chose what they are made of knows none.
+#[derive(Default)]
+struct IsHash(u64);
+
+impl Hasher for IsHash {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl InUsePool {
@@ -98,14 +121,14 @@ impl InUsePool {
         Some(removed)
     }
 
-    fn shard(&self, reuse_hash: u64) -> &Mutex<HashMap<u64, Vec<ConnectionRef>>> {
+    fn shard(&self, reuse_hash: u64) -> &Mutex<Shard> {
         // The high bits: the map inside uses the low ones.
         &self.shards[(reuse_hash >> 60) as usize % SHARDS]
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        let connections = |shard: &Mutex<HashMap<u64, Vec<ConnectionRef>>>| {
+        let connections = |shard: &Mutex<Shard>| {
             let shard = shard.lock();
             shard.values().map(Vec::len).sum::<usize>().max(shard.len())
         };

@@ -32,8 +32,10 @@ const MIN_PROGRESS: usize = 4 * 1024;
 /// The pieces of a body that were not sent yet, and its end.
 #[derive(Default)]
 pub(crate) struct Output {
-    pieces: VecDeque<Bytes>,
-    /// Bytes in `pieces`.
+    /// The first of them, empty if there is none: mostly it is the only one.
+    next: Bytes,
+    rest: VecDeque<Bytes>,
+    /// Bytes in both.
     queued: usize,
     end: End,
     /// Runs while the peer takes less than it should.
@@ -65,7 +67,10 @@ impl Output {
     pub(crate) fn push(&mut self, data: Bytes) {
         if !data.is_empty() && matches!(self.end, End::Open) {
             self.queued += data.len();
-            self.pieces.push_back(data);
+            match self.next.is_empty() {
+                true => self.next = data,
+                false => self.rest.push_back(data),
+            }
         }
     }
 
@@ -83,7 +88,8 @@ impl Output {
 
     /// Drops what is queued; nothing more will be sent.
     pub(crate) fn clear(&mut self) {
-        self.pieces.clear();
+        self.next = Bytes::new();
+        self.rest.clear();
         self.queued = 0;
         self.end = End::Sent;
         self.timer = None;
@@ -101,7 +107,7 @@ impl Output {
 
     /// Returns whether nothing waits to be sent.
     pub(crate) fn is_flushed(&self) -> bool {
-        self.pieces.is_empty() && !matches!(self.end, End::Queued(_))
+        self.next.is_empty() && !matches!(self.end, End::Queued(_))
     }
 
     /// Returns whether the end was queued or sent.
@@ -116,7 +122,7 @@ impl Output {
 
     /// Returns whether a head sent now would be all there is of the message.
     pub(crate) fn is_empty_message(&self) -> bool {
-        self.pieces.is_empty() && matches!(self.end, End::Queued(None))
+        self.next.is_empty() && matches!(self.end, End::Queued(None))
     }
 
     /// Polls until everything queued was handed over.
@@ -142,7 +148,7 @@ impl Output {
         stream: &mut SendStream<Bytes>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<()>> {
-        while let Some(piece) = self.pieces.front_mut() {
+        while !self.next.is_empty() {
             let room = match stream.capacity() {
                 0 => {
                     stream.reserve_capacity(self.queued);
@@ -161,12 +167,12 @@ impl Output {
                 // Taken back since: ask again.
                 continue;
             }
-            let data = piece.split_to(room.min(piece.len()));
-            if piece.is_empty() {
-                self.pieces.pop_front();
+            let data = self.next.split_to(room.min(self.next.len()));
+            if self.next.is_empty() {
+                self.next = self.rest.pop_front().unwrap_or_default();
             }
             self.queued -= data.len();
-            let last = self.pieces.is_empty() && matches!(self.end, End::Queued(None));
+            let last = self.is_empty_message();
             stream
                 .send_data(data, last)
                 .map_err(|e| stream_error(e, "while sending a body"))?;
