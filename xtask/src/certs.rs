@@ -94,6 +94,9 @@ const LEAVES: &[Leaf] = &[
     },
 ];
 
+/// Those with an OCSP response of their issuer, `NAME.ocsp`, valid as long as they are.
+const STAPLED: &[&str] = &["a", "a2", "b"];
+
 const fn leaf(
     name: &'static str,
     key: &'static str,
@@ -140,6 +143,9 @@ fn make(maker: &Maker, steps: &mut Steps) -> Result<(), String> {
         maker.publish(&format!("{}.pem", leaf.name), chain)?;
         let key = maker.work.join(format!("{}.key", leaf.name));
         copy(&key, &format!("{}.key", leaf.name))?;
+        if STAPLED.contains(&leaf.name) {
+            maker.response(leaf, steps)?;
+        }
     }
     Ok(())
 }
@@ -199,6 +205,19 @@ impl Maker {
             leaf.life,
             steps,
         )
+    }
+
+    /// Writes what the issuer says of a certificate, which must be the last one it signed.
+    fn response(&self, leaf: &Leaf, steps: &mut Steps) -> Result<(), String> {
+        let issuer = |kind| self.path(&format!("{}.{kind}", leaf.issuer));
+        let target = Path::new(FOLDER).join(format!("{}.ocsp", leaf.name));
+        let cmd = Cmd::new(&format!("openssl ocsp -ndays {DAYS} -index"))
+            .args([self.path("index"), "-rsigner".into(), issuer("crt")])
+            .args(["-rkey".into(), issuer("key"), "-CA".into(), issuer("crt")])
+            .args(["-issuer".into(), issuer("crt")])
+            .args(["-cert".into(), self.path(&format!("{}.crt", leaf.name))])
+            .args(["-respout".into(), target.display().to_string()]);
+        steps.run(&format!("OCSP response for {}", leaf.name), cmd)
     }
 
     /// Signs with `openssl ca`, the only command of old versions that takes the life as dates.

@@ -10,7 +10,8 @@ use parking_lot::{Mutex, RwLock};
 use pingora_error::{Error, Result};
 
 use super::cert::Loaded;
-use super::settings::TLS_CONF_ERR;
+use super::ocsp::load_response;
+use super::settings::{TLS_CONF_ERR, bad_file};
 use crate::server::ShutdownWatch;
 use crate::services::background::BackgroundService;
 
@@ -48,14 +49,15 @@ struct Shared {
     table: RwLock<Arc<Table>>,
 }
 
-/// The files of a certificate and the names it is for; none for the default.
+/// The files of a certificate and the names it is for, none for the default.
 #[derive(Clone)]
 struct Source {
     names: Vec<String>,
     cert_path: String,
     key_path: String,
-    /// Of both files, when they were read.
-    modified: Option<[SystemTime; 2]>,
+    ocsp_path: Option<String>,
+    /// Of the files, when they were read.
+    modified: Option<Vec<SystemTime>>,
 }
 
 struct Table {
@@ -92,6 +94,28 @@ impl CertificateSet {
         self.change(|sources| sources.push(source))
     }
 
+    /// Staples the OCSP response in the DER file `ocsp_path` to the certificate in `cert_path`, for
+    /// clients that ask for one (RFC 6066, section 8).
+    ///
+    /// The file is read again with those of the certificate. Nothing is asked for over the network:
+    /// something else has to get new responses before the old ones expire.
+    ///
+    /// # Errors
+    /// `TLSConfigError` when the set has no certificate from `cert_path`, or the response cannot be
+    /// used; nothing is changed then.
+    pub fn set_ocsp_response(&self, cert_path: &str, ocsp_path: &str) -> Result<()> {
+        let of_it = |source: &Source| source.cert_path == cert_path;
+        if !self.shared.sources.lock().iter().any(of_it) {
+            let why = "the set has no such certificate";
+            return Err(bad_file("certificate file", cert_path, why));
+        }
+        self.change(|sources| {
+            for source in sources.iter_mut().filter(|source| of_it(source)) {
+                source.ocsp_path = Some(ocsp_path.to_owned());
+            }
+        })
+    }
+
     /// Reads all files again. New connections get what is in them now.
     ///
     /// # Errors
@@ -111,6 +135,11 @@ impl CertificateSet {
     pub(super) fn find(&self, name: Option<&str>) -> Arc<Loaded> {
         let table = self.shared.table.read().clone();
         table.find(name).clone()
+    }
+
+    /// Staples the OCSP response in the file `path` to the default certificate.
+    pub(super) fn set_default_ocsp_response(&self, path: &str) -> Result<()> {
+        self.change(|sources| sources[0].ocsp_path = Some(path.to_owned()))
     }
 
     fn change(&self, change: impl FnOnce(&mut Vec<Source>)) -> Result<()> {
@@ -180,17 +209,24 @@ impl Source {
             names: names.collect::<Result<_>>()?,
             cert_path: cert_path.to_owned(),
             key_path: key_path.to_owned(),
+            ocsp_path: None,
             modified: None,
         })
     }
 
-    fn modification(&self) -> Option<[SystemTime; 2]> {
+    fn modification(&self) -> Option<Vec<SystemTime>> {
+        let paths = [&self.cert_path, &self.key_path];
         let time = |path| {
             std::fs::metadata(path)
                 .and_then(|data| data.modified())
                 .ok()
         };
-        Some([time(&self.cert_path)?, time(&self.key_path)?])
+        paths.into_iter().chain(&self.ocsp_path).map(time).collect()
+    }
+
+    fn load(&self) -> Result<Loaded> {
+        let response = self.ocsp_path.as_deref().map(load_response).transpose()?;
+        Loaded::from_files(&self.cert_path, &self.key_path, response)
     }
 }
 
@@ -212,7 +248,7 @@ impl Table {
         for source in sources {
             // Before reading: a change during it is then seen as one.
             source.modified = source.modification();
-            let loaded = Arc::new(Loaded::from_files(&source.cert_path, &source.key_path)?);
+            let loaded = Arc::new(source.load()?);
             for name in &source.names {
                 match name.strip_prefix("*.") {
                     Some(rest) => wildcards.insert(rest.to_owned(), loaded.clone()),

@@ -56,6 +56,7 @@ fn beyond_level_0_9(
 ) -> Result<Acceptor> {
     use super::settings::ClientAuth;
     let mut settings = TlsSettings::with_certificates(set)?;
+    settings.set_ocsp_response("a.ocsp")?;
     settings.set_client_hello_hook(hook);
     settings.set_callbacks(callbacks);
     settings.set_client_auth("ca.pem", ClientAuth::Required)?;

@@ -16,7 +16,7 @@
 //!
 //! What does not depend on the library is written once: `handshake` (timeouts, names, offload),
 //! `settings` (files, errors), `lazy` (what a connector makes of its options), `certificates` (several of
-//! them, reloaded), `hello` (the ClientHello), `stream_traits` (what a TLS stream passes on to the one below), `keylog`.
+//! them, reloaded), `ocsp` (what is stapled to them), `hello` (the ClientHello), `stream_traits` (what a TLS stream passes on to the one below), `keylog`.
 //!
 //! Without a TLS feature that is `none`, where every type that would need a library is
 //! uninhabited: what cannot work does not compile or answers with an error naming the features.
@@ -32,6 +32,8 @@ mod hello;
 mod keylog;
 #[cfg(feature = "any_tls")]
 mod lazy;
+#[cfg(feature = "any_tls")]
+mod ocsp;
 #[cfg(feature = "any_tls")]
 mod settings;
 #[cfg(feature = "any_tls")]

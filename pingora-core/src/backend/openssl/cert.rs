@@ -181,25 +181,39 @@ pub fn load_ca(path: &str) -> Result<Arc<CaType>> {
     Ok(Arc::new(load_certificates(path)?.into_boxed_slice()))
 }
 
-/// A certificate of a listener with its chain and key.
+/// A certificate of a listener with its chain, its key and the OCSP response to staple.
 pub(crate) struct Loaded {
     certificates: Vec<X509>,
     key: PKey<Private>,
+    ocsp: Option<Vec<u8>>,
 }
 
 impl Loaded {
-    /// Returns what is in two PEM files.
-    pub(crate) fn from_files(cert_path: &str, key_path: &str) -> Result<Self> {
+    /// Returns what is in two PEM files, with this OCSP response.
+    pub(crate) fn from_files(
+        cert_path: &str,
+        key_path: &str,
+        ocsp: Option<Vec<u8>>,
+    ) -> Result<Self> {
         let (certificates, key) = load_pair(cert_path, key_path)?;
-        Ok(Loaded { certificates, key })
+        Ok(Loaded {
+            certificates,
+            key,
+            ocsp,
+        })
     }
 
     /// Has a connection present this certificate.
     pub(super) fn present(&self, ssl: &mut SslRef) -> Result<(), ErrorStack> {
         ext::ssl_use_certificate(ssl, &self.certificates[0])?;
         ext::ssl_use_private_key(ssl, &self.key)?;
-        let mut chain = self.certificates[1..].iter();
-        chain.try_for_each(|cert| ext::ssl_add_chain_cert(ssl, cert))
+        for cert in &self.certificates[1..] {
+            ext::ssl_add_chain_cert(ssl, cert)?;
+        }
+        match &self.ocsp {
+            Some(response) => ssl.set_ocsp_status(response),
+            None => Ok(()),
+        }
     }
 }
 

@@ -23,6 +23,7 @@ use crate::backend::library::hash::{MessageDigest, hash};
 use crate::backend::library::ssl::{
     AlpnError, SslAcceptor, SslAcceptorBuilder, SslMethod, SslRef, SslVerifyMode,
 };
+use crate::backend::ocsp::load_response;
 pub use crate::backend::settings::{ClientAuth, TLS_CONF_ERR};
 use crate::listeners::TlsAcceptCallbacks;
 use crate::protocols::{ALPN, IO};
@@ -99,10 +100,37 @@ impl TlsSettings {
     /// `TLSConfigError` when the library has no memory.
     pub fn with_certificates(certificates: CertificateSet) -> Result<Self> {
         let mut settings = Self::without_certificate(SslAcceptor::mozilla_intermediate_v5)?;
+        // What the certificates have is sent, and nothing when that is nothing.
+        let staple = settings.builder.set_status_callback(|_| Ok(true));
+        staple.map_err(|e| settings_error("cannot staple OCSP responses", &e))?;
         settings.by_name = Some(ByName {
             certificates: Some(certificates),
         });
         Ok(settings)
+    }
+
+    /// Staples the OCSP response in the DER file `path` to the certificate, of several to the default
+    /// one ([`CertificateSet::set_ocsp_response`] is for each), for clients that ask for one.
+    ///
+    /// A certificate that a callback chooses needs one of its own
+    /// ([`SslRef::set_ocsp_status`](crate::tls::ssl::SslRef::set_ocsp_status)).
+    ///
+    /// # Errors
+    /// `TLSConfigError` naming the file and the reason.
+    pub fn set_ocsp_response(&mut self, path: &str) -> Result<()> {
+        if let Some(certificates) = self
+            .by_name
+            .as_ref()
+            .and_then(|by_name| by_name.certificates.as_ref())
+        {
+            return certificates.set_default_ocsp_response(path);
+        }
+        let response = load_response(path)?;
+        let staple = self.builder.set_status_callback(move |ssl| {
+            ssl.set_ocsp_status(&response)?;
+            Ok(true)
+        });
+        staple.map_err(|e| settings_error("cannot staple OCSP responses", &e))
     }
 
     /// Has `hook` look at each ClientHello, before anything else is done with it.

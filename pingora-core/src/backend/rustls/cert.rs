@@ -120,15 +120,20 @@ impl<'a> From<&'a WrappedX509> for CertificateDer<'static> {
     }
 }
 
-/// A certificate of a listener with its chain and key.
+/// A certificate of a listener with its chain, its key and the OCSP response to staple.
 pub(crate) struct Loaded(pub(super) Arc<sign::CertifiedKey>);
 
 impl Loaded {
-    /// Returns what is in two PEM files.
-    pub(crate) fn from_files(cert_path: &str, key_path: &str) -> Result<Self> {
+    /// Returns what is in two PEM files, with this OCSP response.
+    pub(crate) fn from_files(
+        cert_path: &str,
+        key_path: &str,
+        ocsp: Option<Vec<u8>>,
+    ) -> Result<Self> {
         let (certificates, key) = load_pair(cert_path, key_path)?;
-        let certified = signing_key(certificates, &key)
+        let mut certified = signing_key(certificates, &key)
             .map_err(|_| bad_file("key file", key_path, "the library cannot use it"))?;
+        certified.ocsp = ocsp;
         Ok(Loaded(Arc::new(certified)))
     }
 }

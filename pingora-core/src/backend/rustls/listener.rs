@@ -18,6 +18,7 @@ use crate::backend::library::{
     ServerConfig, TlsAcceptor, TlsStream as LibraryStream, WebPkiClientVerifier, crypto_provider,
     pem_private_key, sign, ticketer, version,
 };
+use crate::backend::ocsp::load_response;
 pub use crate::backend::settings::{ClientAuth, TLS_CONF_ERR};
 use crate::backend::settings::{bad_file, read_file};
 use crate::listeners::TlsAcceptCallbacks;
@@ -39,6 +40,8 @@ use crate::server::configuration::ServerConf;
 pub struct TlsSettings {
     certificates: Vec<CertificateDer<'static>>,
     key: Option<PrivateKeyDer<'static>>,
+    ocsp: Option<Vec<u8>>,
+    by_name: Option<CertificateSet>,
     resolver: Option<Arc<dyn ResolvesServerCert>>,
     client_verifier: Option<Arc<dyn ClientCertVerifier>>,
     whole: Option<Arc<ServerConfig>>,
@@ -105,8 +108,25 @@ impl TlsSettings {
     /// None; other libraries have some.
     pub fn with_certificates(certificates: CertificateSet) -> Result<Self> {
         let mut settings = Self::empty();
-        settings.resolver = Some(Arc::new(ByName(certificates)));
+        settings.by_name = Some(certificates);
         Ok(settings)
+    }
+
+    /// Staples the OCSP response in the DER file `path` to the certificate, of several to the default
+    /// one ([`CertificateSet::set_ocsp_response`] is for each), for clients that ask for one.
+    ///
+    /// A certificate that a callback or a resolver chooses has its own.
+    ///
+    /// # Errors
+    /// `TLSConfigError` naming the file and the reason.
+    pub fn set_ocsp_response(&mut self, path: &str) -> Result<()> {
+        match &self.by_name {
+            Some(certificates) => certificates.set_default_ocsp_response(path),
+            None => {
+                self.ocsp = Some(load_response(path)?);
+                Ok(())
+            }
+        }
     }
 
     /// Has `hook` look at each ClientHello, before anything else is done with it.
@@ -232,10 +252,13 @@ impl TlsSettings {
     }
 
     fn into_config(self, has_callbacks: bool) -> Result<ServerConfig> {
-        let resolver = match (self.resolver, self.key) {
-            (Some(resolver), _) => resolver,
-            (None, Some(key)) if !self.certificates.is_empty() => {
-                let certified = signing_key(self.certificates, &key).map_err(unusable_key)?;
+        let resolver = match (self.resolver, self.by_name, self.key) {
+            (Some(resolver), ..) => resolver,
+            (None, Some(set), _) => Arc::new(ByName(set)),
+            (None, None, Some(key)) if !self.certificates.is_empty() => {
+                let certified = signing_key(self.certificates, &key);
+                let mut certified = certified.map_err(unusable_key)?;
+                certified.ocsp = self.ocsp;
                 Arc::new(SingleCertAndKey::from(certified))
             }
             _ if has_callbacks => Arc::new(Nothing),
@@ -266,6 +289,8 @@ impl TlsSettings {
         TlsSettings {
             certificates: vec![],
             key: None,
+            ocsp: None,
+            by_name: None,
             resolver: None,
             client_verifier: None,
             whole: None,

@@ -165,14 +165,18 @@ impl fmt::Display for CertKey {
     }
 }
 
-/// A certificate of a listener with its chain and key.
+/// A certificate of a listener with its chain, its key and the OCSP response to staple.
 pub(crate) struct Loaded(pub(super) CertificateChain<'static>);
 
 impl Loaded {
-    /// Returns what is in two PEM files.
-    pub(crate) fn from_files(cert_path: &str, key_path: &str) -> Result<Self> {
+    /// Returns what is in two PEM files, with this OCSP response.
+    pub(crate) fn from_files(
+        cert_path: &str,
+        key_path: &str,
+        ocsp: Option<Vec<u8>>,
+    ) -> Result<Self> {
         let (certificates, key) = load_pair(cert_path, key_path)?;
-        let chain = chain_of(&certificates.raw_pem, &key);
+        let chain = chain_of(&certificates.raw_pem, &key, ocsp.as_deref());
         let chain = chain.map_err(|e| bad_file("key file", key_path, reason(&e)))?;
         Ok(Loaded(chain))
     }
@@ -200,7 +204,7 @@ pub fn load_ca(path: &str) -> Result<Arc<CaType>> {
 pub(super) fn load_pair(cert_path: &str, key_path: &str) -> Result<(X509Pem, Vec<u8>)> {
     let certificates = X509Pem::load(cert_path)?;
     let key = read_file("key file", key_path)?;
-    chain_of(&certificates.raw_pem, &key).map_err(|e| match e.name() {
+    chain_of(&certificates.raw_pem, &key, None).map_err(|e| match e.name() {
         "S2N_ERR_KEY_MISMATCH" => {
             let why = format!("it is not the key of the certificate in {cert_path}");
             bad_file("key file", key_path, why)
@@ -211,9 +215,17 @@ pub(super) fn load_pair(cert_path: &str, key_path: &str) -> Result<(X509Pem, Vec
     Ok((certificates, key))
 }
 
-/// Returns a certificate with its chain and key as the library wants them.
-pub(super) fn chain_of(pem: &[u8], key: &[u8]) -> Result<CertificateChain<'static>, S2NError> {
+/// Returns a certificate with its chain and key, and an OCSP response to staple, as the library wants
+/// them.
+pub(super) fn chain_of(
+    pem: &[u8],
+    key: &[u8],
+    ocsp: Option<&[u8]>,
+) -> Result<CertificateChain<'static>, S2NError> {
     let mut builder = Builder::new()?;
     builder.load_pem(pem, key)?;
+    if let Some(response) = ocsp {
+        builder.set_ocsp_data(response)?;
+    }
     builder.build()
 }

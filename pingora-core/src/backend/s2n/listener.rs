@@ -14,6 +14,7 @@ use crate::backend::handshake::{Before, accept_error, timing};
 pub use crate::backend::hello::{ClientHello, ClientHelloHook};
 use crate::backend::keylog::KeyLog;
 use crate::backend::library::{ClientAuthType, S2NPolicy, TlsAcceptor};
+use crate::backend::ocsp::load_response;
 pub use crate::backend::settings::{ClientAuth, TLS_CONF_ERR};
 use crate::listeners::TlsAcceptCallbacks;
 use crate::protocols::{ALPN, IO};
@@ -34,6 +35,8 @@ use crate::server::configuration::ServerConf;
 pub struct TlsSettings {
     files: Option<(String, String)>,
     certificates: Option<CertificateSet>,
+    /// The OCSP response for the certificate in `files`.
+    ocsp_path: Option<String>,
     common: Common,
     psk: Option<PskConfig>,
     callbacks: Option<TlsAcceptCallbacks>,
@@ -49,6 +52,7 @@ impl TlsSettings {
         TlsSettings {
             files: None,
             certificates: None,
+            ocsp_path: None,
             common: Common {
                 policy: None,
                 profile: INTERMEDIATE,
@@ -107,6 +111,22 @@ impl TlsSettings {
         let mut settings = Self::new();
         settings.certificates = Some(certificates);
         Ok(settings)
+    }
+
+    /// Staples the OCSP response in the DER file `path` to the certificate, of several to the default
+    /// one ([`CertificateSet::set_ocsp_response`] is for each), for clients that ask for one.
+    ///
+    /// A certificate that a callback chooses has none.
+    ///
+    /// # Errors
+    /// `TLSConfigError` naming the file and the reason.
+    pub fn set_ocsp_response(&mut self, path: &str) -> Result<()> {
+        load_response(path)?;
+        self.ocsp_path = Some(path.to_owned());
+        match &self.certificates {
+            Some(certificates) => certificates.set_default_ocsp_response(path),
+            None => Ok(()),
+        }
     }
 
     /// Has `hook` look at each ClientHello, before anything else is done with it.
@@ -230,7 +250,13 @@ impl TlsSettings {
     /// Returns what accepts connections.
     pub(crate) fn try_build(self) -> Result<Acceptor> {
         let certificates = match &self.files {
-            Some((cert_path, key_path)) => Some(CertificateSet::new(cert_path, key_path)?),
+            Some((cert_path, key_path)) => {
+                let set = CertificateSet::new(cert_path, key_path)?;
+                if let Some(path) = &self.ocsp_path {
+                    set.set_default_ocsp_response(path)?;
+                }
+                Some(set)
+            }
             None => self.certificates,
         };
         if certificates.is_none() && self.callbacks.is_none() && self.psk.is_none() {
@@ -269,7 +295,7 @@ impl TlsRef {
     /// # Errors
     /// `TLSConfigError` when the key cannot be used with the certificate.
     pub fn set_certificate(&mut self, cert_key: &CertKey) -> Result<()> {
-        let chain = chain_of(cert_key.raw_pem(), cert_key.key());
+        let chain = chain_of(cert_key.raw_pem(), cert_key.key(), None);
         let chain = chain.map_err(|e| unusable("cannot use the certificate", &e))?;
         self.choose(Loaded(chain));
         Ok(())

@@ -6,6 +6,8 @@ mod handshakes;
 mod http2;
 mod listeners;
 mod proxies;
+mod raw;
+mod stapling;
 mod upstreams;
 
 use async_trait::async_trait;
