@@ -4,6 +4,9 @@
 //! the libraries tell different parts of it, or none. It may come in any number of records, and a
 //! record in any number of packets (RFC 8446 section 5.1).
 
+mod ja4;
+mod sha256;
+
 use std::fmt;
 
 /// The longest first message that is read. A usual one takes half a kilobyte, one with a
@@ -29,7 +32,7 @@ const ALPN: u16 = 16;
 const SUPPORTED_VERSIONS: u16 = 43;
 
 /// The first message of a TLS client (RFC 8446 section 4.1.2): what it offers and asks for, in its
-/// order. Fingerprints like JA3 and JA4 are made of this.
+/// order. Fingerprints are made of this, as [`ja4`](Self::ja4).
 ///
 /// ```
 /// use pingora_core::protocols::tls::client_hello::ClientHello;
@@ -85,6 +88,21 @@ impl ClientHello {
             Progress::Whole(hello) => Ok(Some(hello)),
             Progress::Malformed(why) => Err(ClientHelloError(why)),
         }
+    }
+
+    /// Returns the JA4 fingerprint of the client, which tells programs and libraries from each other.
+    ///
+    /// It is the same whatever the order of ciphers and extensions; the name that is asked for is not
+    /// in it.
+    ///
+    /// ```
+    /// use pingora_core::protocols::tls::client_hello::ClientHello;
+    ///
+    /// let nothing = ClientHello::default();
+    /// assert_eq!(nothing.ja4(), "t00i000000_000000000000_000000000000");
+    /// ```
+    pub fn ja4(&self) -> String {
+        ja4::ja4(self)
     }
 }
 
