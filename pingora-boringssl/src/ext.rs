@@ -174,6 +174,16 @@ pub fn ssl_export_keying_material(
     ssl.export_keying_material(out, label, context)
 }
 
+/// Forgets the certificates of this connection, their keys and chains, those of its context too.
+///
+/// The library keeps one of each kind of key and chooses by what the other side can: a certificate that
+/// is set without this may not be the one that is presented.
+pub fn ssl_certs_clear(ssl: &mut SslRef) {
+    // SAFETY: the connection is valid for the call, and has certificates of its own, which are copies
+    // of references.
+    unsafe { ffi::SSL_certs_clear(ssl.as_ptr()) }
+}
+
 /// Lets only sessions with the same `context` be resumed on this connection; at most 32 bytes.
 ///
 /// # Errors

@@ -45,6 +45,8 @@ unsafe extern "C" {
         arg: *mut c_void,
     );
 
+    fn SSL_certs_clear(ssl: *mut SSL);
+
     fn SSL_set_session_id_context(ssl: *mut SSL, context: *const u8, length: c_uint) -> c_int;
 }
 
@@ -199,6 +201,16 @@ pub fn ssl_export_keying_material(
     ssl.export_keying_material(out, label, context)
 }
 
+/// Forgets the certificates of this connection, their keys and chains, those of its context too.
+///
+/// The library keeps one of each kind of key and chooses by what the other side can: a certificate that
+/// is set without this may not be the one that is presented.
+pub fn ssl_certs_clear(ssl: &mut SslRef) {
+    // SAFETY: the connection is valid for the call, and has certificates of its own, which are copies
+    // of references.
+    unsafe { SSL_certs_clear(ssl.as_ptr()) }
+}
+
 /// Lets only sessions with the same `context` be resumed on this connection; at most 32 bytes.
 ///
 /// # Errors
@@ -296,5 +308,8 @@ mod tests {
         ssl_add_chain_cert(&mut ssl, &cert).unwrap();
         assert!(ssl_use_private_key(&mut ssl, &key()).is_err());
         ssl_use_private_key(&mut ssl, &own).unwrap();
+        assert!(ssl.certificate().is_some());
+        ssl_certs_clear(&mut ssl);
+        assert!(ssl.certificate().is_none());
     }
 }

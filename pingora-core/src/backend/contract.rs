@@ -49,6 +49,13 @@ fn settings(cert: &str, key: &str, conf: &ServerConf) -> Result<Acceptor> {
 }
 
 #[cfg(feature = "any_tls")]
+fn certificate_callback(ssl: &mut TlsRef, cert_key: &CertKey) -> Result<Option<String>> {
+    use super::listener::{server_name, set_certificate};
+    set_certificate(ssl, cert_key)?;
+    Ok(server_name(ssl).map(str::to_owned))
+}
+
+#[cfg(feature = "any_tls")]
 fn beyond_level_0_9(
     set: super::certificates::CertificateSet,
     hook: super::hello::ClientHelloHook,

@@ -6,6 +6,7 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | `callbacks` | what callbacks of listeners do in the same way with every library (none without one) |
 //! | `cert` | certificates and keys (`utils::tls`) |
 //! | `connector` | `Connector::new(Option<ConnectorOptions>)` with `ctx: TlsConnector`; `connect(stream, peer, alpn_override, &TlsConnector)` |
 //! | `listener` | `TlsSettings`, whose `try_build()` gives an `Acceptor` with `tls_handshake(stream)` |

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use pingora_error::{Error, ErrorType, OrErr, Result};
 
 use super::differences::text_of;
+use super::staple::Staple;
 use super::{CaType, reasons};
 use crate::backend::library::asn1::Asn1Time;
 use crate::backend::library::error::ErrorStack;
@@ -93,6 +94,17 @@ impl CertKey {
     /// `InvalidCert` when the library cannot read it.
     pub fn serial(&self) -> Result<String> {
         get_serial(self.leaf())
+    }
+}
+
+impl CertKey {
+    /// Has a connection present this certificate and no other.
+    pub(super) fn present(&self, ssl: &mut SslRef) -> Result<(), ErrorStack> {
+        ext::ssl_certs_clear(ssl);
+        ext::ssl_use_certificate(ssl, self.leaf())?;
+        ext::ssl_use_private_key(ssl, self.key())?;
+        let mut chain = self.intermediates().iter();
+        chain.try_for_each(|cert| ext::ssl_add_chain_cert(ssl, cert))
     }
 }
 
@@ -185,7 +197,7 @@ pub fn load_ca(path: &str) -> Result<Arc<CaType>> {
 pub(crate) struct Loaded {
     certificates: Vec<X509>,
     key: PKey<Private>,
-    ocsp: Option<Vec<u8>>,
+    staple: Option<Staple>,
 }
 
 impl Loaded {
@@ -197,9 +209,9 @@ impl Loaded {
     ) -> Result<Self> {
         let (certificates, key) = load_pair(cert_path, key_path)?;
         Ok(Loaded {
+            staple: ocsp.map(|response| Staple::new(&certificates[0], response)),
             certificates,
             key,
-            ocsp,
         })
     }
 
@@ -210,10 +222,10 @@ impl Loaded {
         for cert in &self.certificates[1..] {
             ext::ssl_add_chain_cert(ssl, cert)?;
         }
-        match &self.ocsp {
-            Some(response) => ssl.set_ocsp_status(response),
-            None => Ok(()),
+        if let Some(staple) = &self.staple {
+            staple.keep_for(ssl);
         }
+        Ok(())
     }
 }
 

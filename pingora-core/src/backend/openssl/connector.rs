@@ -24,7 +24,6 @@ use crate::backend::library::ssl::{
 use crate::backend::library::x509::verify::X509CheckFlags;
 use crate::protocols::{ALPN, IO};
 use crate::upstreams::peer::Peer;
-use crate::utils::tls::CertKey;
 
 /// What a transport connector keeps for TLS.
 pub(crate) type Connector = lazy::Connector<Made>;
@@ -137,7 +136,7 @@ fn configure<P: Peer>(
         ext::ssl_set_verify_cert_store(ssl, &store)?;
     }
     if let Some(cert_key) = peer.get_client_cert_key() {
-        present_to(ssl, cert_key)?;
+        cert_key.present(ssl)?;
     }
     if !peer.verify_cert() {
         ssl.set_verify(SslVerifyMode::NONE);
@@ -153,13 +152,6 @@ fn configure<P: Peer>(
         ext::ssl_use_second_key_share(ssl, options.second_keyshare);
     }
     Ok(())
-}
-
-fn present_to(ssl: &mut SslRef, cert_key: &CertKey) -> Result<(), ErrorStack> {
-    ext::ssl_use_certificate(ssl, cert_key.leaf())?;
-    ext::ssl_use_private_key(ssl, cert_key.key())?;
-    let mut chain = cert_key.intermediates().iter();
-    chain.try_for_each(|cert| ext::ssl_add_chain_cert(ssl, cert))
 }
 
 /// Has the handshake fail unless the server's certificate is valid for one of `identity`.

@@ -9,8 +9,10 @@ use async_trait::async_trait;
 use pingora_error::{ErrorType, OrErr, Result};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+pub use super::callbacks::{server_name, set_certificate};
 use super::cert::{load_certificates, load_pair, settings_error, store_of};
 use super::differences::{modern, on_client_hello, verify_failure};
+use super::staple;
 use super::stream::SslStream;
 use super::{handshake_reason, reasons};
 pub use crate::backend::certificates::CertificateSet;
@@ -100,9 +102,8 @@ impl TlsSettings {
     /// `TLSConfigError` when the library has no memory.
     pub fn with_certificates(certificates: CertificateSet) -> Result<Self> {
         let mut settings = Self::without_certificate(SslAcceptor::mozilla_intermediate_v5)?;
-        // What the certificates have is sent, and nothing when that is nothing.
-        let staple = settings.builder.set_status_callback(|_| Ok(true));
-        staple.map_err(|e| settings_error("cannot staple OCSP responses", &e))?;
+        staple::send_kept(&mut settings.builder)
+            .map_err(|e| settings_error("cannot staple OCSP responses", &e))?;
         settings.by_name = Some(ByName {
             certificates: Some(certificates),
         });
@@ -126,11 +127,8 @@ impl TlsSettings {
             return certificates.set_default_ocsp_response(path);
         }
         let response = load_response(path)?;
-        let staple = self.builder.set_status_callback(move |ssl| {
-            ssl.set_ocsp_status(&response)?;
-            Ok(true)
-        });
-        staple.map_err(|e| settings_error("cannot staple OCSP responses", &e))
+        staple::send_with_certificate(&mut self.builder, response)
+            .map_err(|e| settings_error("cannot staple OCSP responses", &e))
     }
 
     /// Has `hook` look at each ClientHello, before anything else is done with it.
@@ -232,6 +230,9 @@ impl TlsSettings {
         let builder = profile(SslMethod::tls())
             .map_err(|e| settings_error("cannot make TLS settings", &e))?;
         let mut settings = Self::from(builder);
+        // OpenSSL keeps a name that was accepted with the session, and in TLS 1.2 a resumed one has no
+        // other.
+        settings.builder.set_servername_callback(|_, _| Ok(()));
         settings.by_name = Some(ByName::default());
         Ok(settings)
     }

@@ -4,6 +4,7 @@
 //! `stream` (the connection both give), `cert`. What differs between the two libraries is in
 //! `differences`.
 
+mod callbacks;
 pub(crate) mod cert;
 pub(crate) mod connector;
 pub(crate) mod listener;
@@ -15,6 +16,7 @@ mod differences;
 #[cfg(not(feature = "boringssl"))]
 mod differences;
 mod sessions;
+mod staple;
 
 use super::library::error::ErrorStack;
 use super::library::ssl::{Error, SslRef};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use pingora_error::{Error, Result};
 
+pub use super::callbacks::{server_name, set_certificate};
 use super::cert::{KeyError, load_certificates, load_pair, load_roots, signing_key};
 use super::handshake_reason;
 use super::stream::{TlsRef, TlsStream};
@@ -305,7 +306,7 @@ impl TlsSettings {
 }
 
 #[cold]
-fn unusable(why: impl Into<String>) -> Box<Error> {
+pub(super) fn unusable(why: impl Into<String>) -> Box<Error> {
     Error::explain(
         TLS_CONF_ERR,
         format!("cannot make TLS settings: {}", why.into()),
@@ -313,7 +314,7 @@ fn unusable(why: impl Into<String>) -> Box<Error> {
     .into_in()
 }
 
-fn unusable_key(e: KeyError) -> Box<Error> {
+pub(super) fn unusable_key(e: KeyError) -> Box<Error> {
     match e {
         KeyError::Mismatch => unusable("the key is not that of the certificate"),
         KeyError::Unusable(e) => unusable(e.to_string()),
@@ -432,19 +433,6 @@ fn with_certificate(config: &ServerConfig, chosen: sign::CertifiedKey) -> Server
 #[cold]
 fn refused(e: &std::io::Error) -> Box<Error> {
     accept_error(handshake_reason(e))
-}
-
-impl TlsRef {
-    /// Presents this certificate on the connection; for a
-    /// [`certificate_callback`](crate::listeners::TlsAccept::certificate_callback).
-    ///
-    /// # Errors
-    /// `TLSConfigError` when the key cannot be used with the certificate.
-    pub fn set_certificate(&mut self, cert_key: &crate::utils::tls::CertKey) -> Result<()> {
-        let (chain, key) = cert_key.to_library().map_err(unusable)?;
-        self.choose(signing_key(chain, &key).map_err(unusable_key)?);
-        Ok(())
-    }
 }
 
 /// Handshakes of accepted connections.

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use pingora_error::{Error, Result};
 
-use super::cert::{CertKey, Loaded, X509Pem, chain_of};
+pub use super::callbacks::{server_name, set_certificate};
+use super::cert::X509Pem;
 use super::chooser::{Callbacks, Chooser, Common, OnClientHello};
 use super::psk::PskConfig;
-use super::stream::{AutoFlushableStream, S2NConnectionBuilder, TlsRef, TlsStream};
+use super::stream::{AutoFlushableStream, S2NConnectionBuilder, TlsStream};
 use super::{CaType, INTERMEDIATE, MODERN, reason, unusable};
 pub use crate::backend::certificates::CertificateSet;
 use crate::backend::handshake::{Before, accept_error, timing};
@@ -285,20 +286,6 @@ impl TlsSettings {
             before: Before::new(self.offload, self.hello_hook),
             verifies_client,
         })
-    }
-}
-
-impl TlsRef {
-    /// Presents this certificate on the connection; for a
-    /// [`certificate_callback`](crate::listeners::TlsAccept::certificate_callback).
-    ///
-    /// # Errors
-    /// `TLSConfigError` when the key cannot be used with the certificate.
-    pub fn set_certificate(&mut self, cert_key: &CertKey) -> Result<()> {
-        let chain = chain_of(cert_key.raw_pem(), cert_key.key(), None);
-        let chain = chain.map_err(|e| unusable("cannot use the certificate", &e))?;
-        self.choose(Loaded(chain));
-        Ok(())
     }
 }
 

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use pingora::listeners::tls::{CertificateSet, ClientHello};
+use pingora::listeners::TlsAccept;
+use pingora::listeners::tls::{CertificateSet, ClientHello, server_name, set_certificate};
+use pingora::protocols::tls::TlsRef;
 use pingora::server::configuration::ServerConf;
 use pingora::services::background::background_service;
 use pingora::services::listening::Service;
@@ -201,9 +203,63 @@ fn a_hook_looks_at_the_client_hello() {
         assert_eq!(hello.server_name.as_deref(), Some("a.example"));
         assert_eq!(hello.alpn, [b"h2".to_vec(), b"http/1.1".to_vec()]);
         assert!(hello.versions.contains(&0x0304));
+        let ja4 = hello.ja4();
+        assert!(
+            ja4.starts_with("t13d") && ja4[8..].starts_with("h2_"),
+            "{ja4}"
+        );
         assert!(hello.cipher_suites.contains(&0x1301) && !hello.groups.is_empty());
 
         peer.sni = "localhost".to_string();
         assert!(get_once(&peer).await.is_err());
+    });
+}
+
+/// Chooses by name, after a while; nothing for `localhost`, so that the certificate of the settings
+/// stays.
+struct ByName([CertKey; 2]);
+
+#[async_trait]
+impl TlsAccept for ByName {
+    async fn certificate_callback(&self, ssl: &mut TlsRef) {
+        tokio::task::yield_now().await;
+        let chosen = match server_name(ssl) {
+            Some("localhost") => return,
+            Some(name) if name.ends_with(".wild.example") => &self.0[1],
+            _ => &self.0[0],
+        };
+        set_certificate(ssl, chosen).unwrap();
+    }
+}
+
+#[test]
+fn a_callback_chooses_the_certificate() {
+    harness::run(async {
+        let callbacks = || {
+            let own = |name| CertKey::from_files(&files(name).0, &files(name).1).unwrap();
+            Box::new(ByName([own("b"), own("wild")]))
+        };
+        let mut with_default = settings("a");
+        with_default.set_callbacks(callbacks());
+        let without = TlsSettings::with_callbacks(callbacks()).unwrap();
+        for (tls, has_default) in [(with_default, true), (without, false)] {
+            let server = serve(tls).await;
+            let connector = TransportConnector::new(None);
+            for (name, is_served) in [
+                ("b.example", true),
+                ("x.wild.example", true),
+                ("localhost", has_default),
+                ("a.example", false),
+            ] {
+                for turn in 0..2 {
+                    let served = get(&connector, &peer(server.addr(), name)).await;
+                    assert_eq!(served.is_ok(), is_served, "{name}: {served:?}");
+                    // The session of the first is resumed, whoever chose its certificate.
+                    if let (1, Ok(body)) = (turn, served) {
+                        assert!(body.contains(" resumed "), "{name}: {body}");
+                    }
+                }
+            }
+        }
     });
 }

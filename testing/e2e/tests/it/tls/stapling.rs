@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use pingora::listeners::tls::CertificateSet;
+use pingora::listeners::TlsAccept;
+use pingora::listeners::tls::{CertificateSet, server_name, set_certificate};
+use pingora::protocols::tls::TlsRef;
 use pingora_e2e::harness;
 
 use super::raw::{self, hello, records};
@@ -59,6 +61,33 @@ fn each_certificate_of_a_set_has_its_own() {
         ] {
             let stapled = staple(&server, name).await;
             assert_eq!(stapled, expected.map(response), "{name}");
+        }
+    });
+}
+
+/// Presents the certificate `b` to those who ask for it, whatever the settings have.
+struct Chooser(CertKey);
+
+#[async_trait]
+impl TlsAccept for Chooser {
+    async fn certificate_callback(&self, ssl: &mut TlsRef) {
+        if server_name(ssl) == Some("b.example") {
+            set_certificate(ssl, &self.0).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_response_goes_with_its_certificate_only() {
+    harness::run(async {
+        let set = CertificateSet::new(&file("a.pem"), &file("a.key")).unwrap();
+        for mut tls in [settings("a"), TlsSettings::with_certificates(set).unwrap()] {
+            tls.set_ocsp_response(&file("a.ocsp")).unwrap();
+            let own = CertKey::from_files(&file("b.pem"), &file("b.key")).unwrap();
+            tls.set_callbacks(Box::new(Chooser(own)));
+            let server = serve(tls).await;
+            assert_eq!(staple(&server, "a.example").await, Some(response("a")));
+            assert_eq!(staple(&server, "b.example").await, None);
         }
     });
 }
