@@ -29,6 +29,16 @@ const NEEDED: &[(&str, &str, &str)] = &[
     ),
     ("clang", "clang", "reading the headers of BoringSSL"),
     ("curl", "curl", "a foreign client for the end-to-end tests"),
+    (
+        "openssl",
+        "openssl",
+        "a foreign client of TLS for the end-to-end tests",
+    ),
+    (
+        "python3",
+        "python3",
+        "a foreign client of TLS for the end-to-end tests",
+    ),
 ];
 
 /// The same for libraries, by their pkg-config name.

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use pingora::listeners::Listeners;
+use pingora::listeners::tls::ClientHello;
 use pingora::services::listening::Service;
 use pingora_e2e::harness;
 use tokio::net::{TcpListener, TcpStream};
 
+use super::raw::{self, hello, records};
 use super::*;
 
 /// Starts a server whose handshakes may take 50 ms.
@@ -34,6 +36,23 @@ fn silent_clients_are_closed() {
             let mut rest = vec![];
             // A reset is as good as an end.
             let _ = within("the server closes", silent.read_to_end(&mut rest)).await;
+        }
+    });
+}
+
+/// As many as the descriptors of a test process allow, several times.
+#[test]
+fn a_thousand_silent_clients_are_closed() {
+    harness::run(async {
+        let server = impatient().await;
+        for _ in 0..5 {
+            let mut silent = vec![];
+            for _ in 0..200 {
+                silent.push(TcpStream::connect(server.addr()).await.unwrap());
+            }
+            for mut client in silent {
+                let _ = within("the server closes", client.read_to_end(&mut vec![])).await;
+            }
         }
     });
 }
@@ -88,5 +107,30 @@ fn a_client_hello_in_single_bytes() {
         let between = fragmenting(server.addr()).await;
         let body = get_once(&peer(between, "a.example")).await.unwrap();
         assert_eq!(body, "TLSv1.3 a.example - full - -");
+    });
+}
+
+/// A message may be cut into records, and a record into packets, anywhere (RFC 8446, section 5.1).
+#[test]
+fn a_client_hello_in_pieces() {
+    harness::run(async {
+        for has_hook in [false, true] {
+            let mut tls = settings("a");
+            if has_hook {
+                tls.set_client_hello_hook(Arc::new(|hello: &ClientHello| {
+                    assert_eq!(hello.server_name.as_deref(), Some("a.example"));
+                    assert!(hello.ja4().starts_with("t12d020600_"), "{}", hello.ja4());
+                    Ok(())
+                }));
+            }
+            let server = serve(tls).await;
+            for record in [1, 3, 50, 999] {
+                for piece in [1, 7, 9_999] {
+                    let sent = records(&hello("a.example", false), record);
+                    let flight = raw::ask(server.addr(), &sent, piece).await;
+                    assert!(flight.is_whole(), "{record} {piece}");
+                }
+            }
+        }
     });
 }

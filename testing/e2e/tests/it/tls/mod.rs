@@ -3,11 +3,14 @@
 
 mod certificates;
 mod handshakes;
+mod health;
 mod http2;
 mod listeners;
+mod programs;
 mod proxies;
 mod raw;
 mod stapling;
+mod tunnels;
 mod upstreams;
 
 use async_trait::async_trait;
