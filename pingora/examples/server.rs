@@ -9,6 +9,14 @@
 //! curl http://127.0.0.1:6141/ -d hello -i        # the same through a proxy
 //! ```
 //!
+//! Built with a TLS feature (`--features openssl`) it also serves the HTTP echo by TLS, with a
+//! certificate that is chosen for each connection:
+//!
+//! ```text
+//! … -- --certificate example.com=example.pem,example.key --certificate …
+//! curl --insecure --connect-to ::127.0.0.1:6143 https://example.com/ -d hello
+//! ```
+//!
 //! Also here: `-c conf.yaml`, `-d`, `-t`, `-u`; see `--help`.
 
 use std::sync::Arc;
@@ -16,6 +24,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use clap::Parser;
 use http::{Response, StatusCode};
 use pingora::apps::ServerApp;
 use pingora::apps::http_app::ServeHttp;
@@ -137,8 +146,21 @@ impl BackgroundService for Statistics {
     }
 }
 
+#[derive(Parser)]
+#[command(name = "server", version)]
+struct Args {
+    /// A certificate to serve TLS with: two PEM files, for one server name; may be repeated
+    #[cfg(feature = "any_tls")]
+    #[arg(long = "certificate", value_name = "NAME=CERTIFICATE,KEY")]
+    certificates: Vec<String>,
+
+    #[command(flatten)]
+    server: Opt,
+}
+
 fn main() -> Result<()> {
-    let mut server = Server::new(Opt::parse_args())?;
+    let args = Args::parse();
+    let mut server = Server::new(args.server)?;
     server.bootstrap();
 
     let connections = Arc::new(AtomicUsize::new(0));
@@ -156,9 +178,63 @@ fn main() -> Result<()> {
     let mut proxy = http_proxy_service(&server.configuration, Proxy);
     proxy.add_tcp("127.0.0.1:6141");
 
+    #[cfg(feature = "any_tls")]
+    if !args.certificates.is_empty() {
+        let settings = dynamic::settings(&args.certificates)?;
+        http_echo.add_tls_with_settings("127.0.0.1:6143", None, settings);
+    }
+
     server.add_service(echo);
     server.add_service(http_echo);
     server.add_service(proxy);
     server.add_service(background_service("statistics", Statistics { connections }));
     server.run_forever()
+}
+
+/// TLS with certificates that are chosen in a callback.
+///
+/// For certificates from files there is a simpler way, which also reads them again: see the example
+/// `tls`. In a callback they may come from anywhere, a database for example.
+#[cfg(feature = "any_tls")]
+mod dynamic {
+    use std::collections::HashMap;
+
+    use async_trait::async_trait;
+    use pingora::listeners::TlsAccept;
+    use pingora::listeners::tls::{TlsSettings, server_name, set_certificate};
+    use pingora::prelude::*;
+    use pingora::protocols::tls::TlsRef;
+    use pingora::utils::tls::CertKey;
+
+    struct ByName(HashMap<String, CertKey>);
+
+    #[async_trait]
+    impl TlsAccept for ByName {
+        async fn certificate_callback(&self, ssl: &mut TlsRef) {
+            let name = server_name(ssl).unwrap_or_default().to_ascii_lowercase();
+            // It may wait here. Without a certificate the handshake fails.
+            let Some(certificate) = self.0.get(&name) else {
+                return println!("no certificate for {name:?}");
+            };
+            if let Err(e) = set_certificate(ssl, certificate) {
+                println!("{e}");
+            }
+        }
+    }
+
+    /// Returns settings with these certificates, `NAME=CERTIFICATE,KEY` each.
+    pub(super) fn settings(arguments: &[String]) -> Result<TlsSettings> {
+        let mut by_name = HashMap::new();
+        for argument in arguments {
+            let parts = argument.split_once('=').and_then(|(name, files)| {
+                let (cert, key) = files.split_once(',')?;
+                Some((name.to_ascii_lowercase(), cert, key))
+            });
+            let (name, cert, key) = parts.or_err(InternalError, "expected NAME=CERTIFICATE,KEY")?;
+            by_name.insert(name, CertKey::from_files(cert, key)?);
+        }
+        let mut settings = TlsSettings::with_callbacks(Box::new(ByName(by_name)))?;
+        settings.enable_h2();
+        Ok(settings)
+    }
 }
