@@ -2,7 +2,8 @@
 //!
 //! `cargo run --release --example minimal_proxy -- --listen 127.0.0.1:6188 --upstream 127.0.0.1:8000`
 //!
-//! `--to-client h2` and `--to-origin h2` make it speak HTTP/2 in cleartext on that side.
+//! `--to-client h2` and `--to-origin h2` make it speak HTTP/2 in cleartext on that side; with
+//! `--cert FILE --key FILE` and a TLS feature it listens with TLS.
 //!
 //! `testing/bench` measures this program beside the same thing on other servers. For a proxy that
 //! does something, read `load_balancer` and `gateway`.
@@ -45,6 +46,7 @@ impl ProxyHttp for Minimal {
 fn main() -> ExitCode {
     let (mut listen, mut upstream) = (None, None);
     let (mut to_client, mut to_origin) = (false, false);
+    let (mut cert, mut key) = (None, None);
     let mut args = std::env::args().skip(1);
     while let (Some(name), Some(value)) = (args.next(), args.next()) {
         match name.as_str() {
@@ -52,6 +54,8 @@ fn main() -> ExitCode {
             "--upstream" => upstream = value.parse().ok(),
             "--to-client" => to_client = value == "h2",
             "--to-origin" => to_origin = value == "h2",
+            "--cert" => cert = Some(value),
+            "--key" => key = Some(value),
             _ => {}
         }
     }
@@ -78,7 +82,15 @@ fn main() -> ExitCode {
         app.server_options = Some(options);
     }
     proxy.threads = Some(1);
-    proxy.add_tcp(&listen);
+    match cert.zip(key) {
+        Some((cert, key)) => {
+            if let Err(error) = proxy.add_tls(&listen, &cert, &key) {
+                eprintln!("{error}");
+                return ExitCode::FAILURE;
+            }
+        }
+        None => proxy.add_tcp(&listen),
+    }
     server.add_service(proxy);
     server.run_forever();
 }

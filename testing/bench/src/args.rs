@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::Result;
-use crate::proxies::{self, Proxy};
+use crate::proxies::{self, Library, Proxy};
 use crate::scenario::{self, Scenario};
 
 /// What `--help` prints.
@@ -14,6 +14,7 @@ usage: bench TASK [OPTIONS]
 tasks:
   h1               HTTP/1: this proxy beside Pingora, hyper, nginx and HAProxy
   h2               HTTP/2 with clients, origins or both, of the same proxies; takes the options of h1
+  tls              TLS with clients, on each of our libraries, of the same proxies but hyper; takes those options too
   crates           the crates people take alone, each beside the best of its kind
   policies [TRACE] the experiment behind the policy of the in-memory cache; parts of names of traces, --quick
   build [FOLDER]   what compiling the load balancer example costs, of the checkout in FOLDER
@@ -23,6 +24,7 @@ options of h1:
   --quick           about a minute: one short round, fewer counted scenarios
   --scenario NAME   this one only (repeatable): small, browser, 64k, 64k-chunked, 1m, upload, connect
   --only A,B        these proxies only: ours, pingora, hyper, nginx, haproxy
+  --library A,B     these TLS libraries only: openssl, boringssl, rustls, s2n
   --rounds N        rounds per scenario (default 5)
   --timing          requests per second, CPU time and latency only, no instruments
   --ours PROGRAM    measure this instead of building minimal_proxy: before and after a change
@@ -33,7 +35,7 @@ options of crates:
   --only A,B        these crates only: header_serde, ketama, limits, lru, memory_cache, pool, timeout, tinyufo
   --write           put the tables into docs/benchmarks.md also if the run was a partial one
 
-A whole run of h1, h2, crates or build replaces its part of docs/benchmarks.md.
+A whole run of h1, h2, tls, crates or build replaces its part of docs/benchmarks.md.
 ";
 
 /// The options of `h1`.
@@ -43,6 +45,8 @@ pub struct Options {
     pub scenarios: Vec<&'static Scenario>,
     /// What is measured.
     pub proxies: Vec<Proxy>,
+    /// With which TLS libraries, where they matter.
+    pub libraries: Vec<Library>,
     /// Rounds per scenario.
     pub rounds: usize,
     /// Length of one.
@@ -51,6 +55,8 @@ pub struct Options {
     pub counted: usize,
     /// Whether the tables go into docs/benchmarks.md.
     pub write: bool,
+    /// Whether it has to be short.
+    pub quick: bool,
     /// Whether memory, system calls and instructions are measured.
     pub instruments: bool,
     /// A build of `minimal_proxy` to measure instead of a new one.
@@ -66,6 +72,7 @@ impl Options {
     pub fn parse(args: &[String]) -> Result<Self> {
         let (mut quick, mut write, mut timing, mut ours) = (false, false, false, None);
         let (mut scenarios, mut proxies, mut rounds) = (Vec::new(), Vec::new(), None);
+        let mut libraries = Vec::new();
         let mut args = args.iter();
         while let Some(arg) = args.next() {
             let mut value = || args.next().ok_or(format!("{arg} needs a value"));
@@ -84,6 +91,11 @@ impl Options {
                         proxies.push(proxy_named(name)?);
                     }
                 }
+                "--library" => {
+                    for name in value()?.split(',') {
+                        libraries.push(library_named(name)?);
+                    }
+                }
                 "--rounds" => {
                     let count = value()?;
                     let count: usize = count.parse().map_err(|_| format!("--rounds {count}"))?;
@@ -97,6 +109,7 @@ impl Options {
             && ours.is_none()
             && rounds.is_none()
             && scenarios.is_empty()
+            && libraries.is_empty()
             && proxies.is_empty();
         if scenarios.is_empty() {
             scenarios = scenario::ALL.iter().collect();
@@ -104,10 +117,15 @@ impl Options {
         if proxies.is_empty() {
             proxies = proxies::ALL.to_vec();
         }
+        if libraries.is_empty() {
+            libraries = Library::ALL.to_vec();
+        }
         Ok(Self {
             counted: if quick { 1 } else { scenarios.len() },
             scenarios,
             proxies,
+            libraries,
+            quick,
             rounds: rounds.unwrap_or(if quick { 1 } else { ROUNDS }),
             time: if quick { QUICK_TIME } else { TIME },
             write: write || whole,
@@ -127,4 +145,10 @@ fn proxy_named(name: &str) -> Result<Proxy> {
     found
         .copied()
         .ok_or_else(|| format!("no proxy is called {name} (see --help)"))
+}
+
+fn library_named(name: &str) -> Result<Library> {
+    let mut all = Library::ALL.into_iter();
+    let found = all.find(|library| library.name() == name);
+    found.ok_or_else(|| format!("no library is called {name} (see --help)"))
 }

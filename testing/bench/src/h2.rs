@@ -6,17 +6,18 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::args::Options;
+use crate::contest::{self, Contest};
 use crate::load::{Amount, Load, Pace};
 use crate::machine::{self, Cores};
-use crate::measure::{idle, instructions};
+use crate::measure::{idle, instructions, throughput};
 use crate::origin::SMALL;
 use crate::process::{Process, free_address, output};
-use crate::proxies::{Protocol, Protocols, Ready, Running};
-use crate::report::{self, Table, median};
-use crate::{Result, compare, scenario};
+use crate::proxies::{Entry, Protocol, Protocols, Running};
+use crate::report::Table;
+use crate::{Result, scenario};
 
 /// What is measured: from the client's protocol to the origin's.
 const PAIRS: [(&str, Protocols); 3] = [
@@ -51,233 +52,100 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// Runs `bench h2`.
 pub fn run(options: &Options) -> Result<()> {
-    compare::limit_time();
-    let scratch = std::env::temp_dir().join(format!("bench-{}", std::process::id()));
-    fs::create_dir_all(&scratch).map_err(|error| format!("{}: {error}", scratch.display()))?;
-    let outcome = measure(options, &scratch);
-    // Left over, it costs nothing but disk.
-    let _ = fs::remove_dir_all(&scratch);
-    let text = outcome?;
-    println!("{text}");
-    if options.write {
-        report::write_section("h2", &text)?;
-        eprintln!("written to docs/benchmarks.md");
-    }
-    Ok(())
+    contest::run("h2", options, |scratch| measure(options, scratch))
 }
 
 struct Bench<'a> {
-    options: &'a Options,
-    scratch: &'a Path,
-    cores: Cores,
-    proxies: Vec<Ready>,
+    contest: Contest<'a>,
     /// By the protocol they speak.
     origins: [SocketAddr; 2],
-    notes: Vec<String>,
 }
 
 fn measure(options: &Options, scratch: &Path) -> Result<String> {
-    let about = machine::describe();
-    let (mut notes, mut proxies) = (Vec::new(), Vec::new());
-    for proxy in &options.proxies {
-        match proxy.prepare(scratch, options.ours.as_deref()) {
-            Ok(ready) => proxies.push(ready),
-            Err(error) => notes.push(format!("{}: not measured: {error}", proxy.name())),
-        }
-    }
-    let cores = Cores::divide()?;
-    cores.pin_client()?;
-    let (_h1, h1) = Process::origin(&cores, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
-    let (_h2, h2) = nghttpd(&cores, scratch)?;
-    let mut bench = Bench {
-        options,
-        scratch,
-        cores,
-        proxies,
-        origins: [h1, h2],
-        notes,
-    };
+    let entries = options.proxies.iter().map(|proxy| Entry::plain(*proxy));
+    let contest = Contest::prepare(options, scratch, entries)?;
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let (_h1, h1) = Process::origin(&contest.cores, any)?;
+    let (_h2, h2) = nghttpd(&contest.cores, scratch)?;
+    let origins = [h1, h2];
+    let mut bench = Bench { contest, origins };
     let mut tables = bench.timed();
     if options.instruments {
         tables.push(bench.counted());
         tables.push(bench.idle());
     }
-    Ok(bench.report(&about, &tables))
+    let how = format!(
+        "{REQUESTS} requests, {CONNECTIONS} connections with {STREAMS} requests at a time each, or \
+         {} with HTTP/1",
+        scenario::CONNECTIONS
+    );
+    Ok(bench.contest.report(&how, &tables))
 }
 
 impl Bench<'_> {
     fn timed(&mut self) -> Vec<Table> {
         let mut running = Vec::new();
         for (_, protocols) in PAIRS {
-            let row: Vec<_> = (0..self.proxies.len())
-                .map(|column| {
-                    self.start(column, protocols, &[])
-                        .map_err(|error| self.note(column, "start", &error))
-                        .ok()
-                })
-                .collect();
-            running.push(row);
+            let origin = self.origins[protocols.origin as usize];
+            running.push(self.contest.start_all(protocols, origin));
         }
-        let mut samples = vec![vec![Vec::new(); self.proxies.len()]; PAIRS.len()];
-        for round in 1..=self.options.rounds {
-            for (row, (title, protocols)) in PAIRS.iter().enumerate() {
-                eprintln!("round {round}: {title}");
-                for (column, proxy) in running[row].iter().enumerate() {
-                    let Some(proxy) = proxy else { continue };
-                    match sample(proxy, protocols.client) {
-                        Ok(sample) => samples[row][column].push(sample),
-                        Err(error) => self.note(column, title, &error),
-                    }
-                }
-            }
-        }
-        let pick = |value: fn(&Sample) -> f64| -> Vec<Vec<Option<f64>>> {
-            let cell = |cell: &Vec<Sample>| median(cell.iter().map(value).collect());
-            samples
-                .iter()
-                .map(|row| row.iter().map(cell).collect())
-                .collect()
-        };
-        vec![
-            self.table("CPU µs per request (user + system)", 1, pick(|s| s.cpu)),
-            self.table("Of it in user space", 1, pick(|s| s.user)),
-            self.table("Requests per second", 0, pick(|s| s.rate)),
-        ]
+        let titles = PAIRS.map(|(title, _)| title);
+        let samples = self.contest.rounds(&titles, |row, column| {
+            let proxy = running[row][column].as_ref()?;
+            Some(sample(proxy, PAIRS[row].1.client))
+        });
+        throughput::tables(&self.contest, &titles, &samples)
     }
 
     fn counted(&mut self) -> Table {
-        let mut rows = Vec::new();
+        let (mut rows, origins) = (Vec::new(), self.origins);
         for (title, protocols) in PAIRS {
-            eprintln!("instructions: {title}");
-            let columns = 0..self.proxies.len();
-            let row = columns.map(|column| {
-                self.instructions(column, protocols)
-                    .map_err(|error| self.note(column, "instructions", &error))
-                    .ok()
+            let what = format!("instructions: {title}");
+            let row = self.contest.each(&what, |contest, column| {
+                let prefix = contest.scratch.join(format!("callgrind.{column}"));
+                let instrument = instructions::instrument(&prefix);
+                let origin = origins[protocols.origin as usize];
+                let proxy = contest.start(column, protocols, origin, &instrument)?;
+                let load = |count| load(proxy.listen, protocols.client, count);
+                let sample = instructions::count(&proxy, &prefix, 1, COUNTED, load)?;
+                Ok(sample.instructions)
             });
-            rows.push(row.collect());
+            rows.push(row);
         }
-        self.table("User-space instructions per request", 0, rows)
-    }
-
-    fn instructions(&self, column: usize, protocols: Protocols) -> Result<f64> {
-        let prefix = self.scratch.join(format!("callgrind.{column}"));
-        let instrument = instructions::instrument(&prefix);
-        let proxy = self.start(column, protocols, &instrument)?;
-        let load = |count| load(proxy.listen, protocols.client, count);
-        let sample = instructions::count(&proxy, &prefix, 1, COUNTED, load)?;
-        Ok(sample.instructions)
+        let titles = PAIRS.map(|(title, _)| title);
+        self.contest
+            .table("User-space instructions per request", 0, titles, rows)
     }
 
     fn idle(&mut self) -> Table {
         machine::raise_descriptor_limit();
-        let protocols = PAIRS[0].1;
-        let mut row = Vec::new();
-        for column in 0..self.proxies.len() {
-            eprintln!("idle connections: {}", self.proxies[column].proxy.name());
-            let found = self
-                .start(column, protocols, &[])
-                .and_then(kib_per_connection);
-            row.push(
-                found
-                    .map_err(|error| self.note(column, "idle", &error))
-                    .ok(),
-            );
-        }
-        Table {
-            title: String::from("Memory of idle HTTP/2 connections, KiB of RSS each"),
-            digits: 2,
-            columns: self.columns(),
-            rows: vec![(format!("{IDLE} connections, one request each"), row)],
-        }
-    }
-
-    fn start(&self, column: usize, protocols: Protocols, instrument: &[String]) -> Result<Running> {
-        let origin = self.origins[protocols.origin as usize];
-        self.proxies[column].start_with(protocols, origin, instrument, self.cores.proxy)
-    }
-
-    fn table(&self, title: &str, digits: usize, values: Vec<Vec<Option<f64>>>) -> Table {
-        let rows = PAIRS.iter().map(|(title, _)| String::from(*title));
-        Table {
-            title: String::from(title),
-            digits,
-            columns: self.columns(),
-            rows: rows.zip(values).collect(),
-        }
-    }
-
-    fn columns(&self) -> Vec<String> {
-        let names = self.proxies.iter().map(|ready| ready.proxy.name());
-        names.map(String::from).collect()
-    }
-
-    fn note(&mut self, column: usize, what: &str, error: &str) {
-        let note = format!("{}: {what}: {error}", self.proxies[column].proxy.name());
-        eprintln!("  {note}");
-        if !self.notes.contains(&note) {
-            self.notes.push(note);
-        }
-    }
-
-    fn report(&self, about: &str, tables: &[Table]) -> String {
-        let versions: Vec<String> = self
-            .proxies
-            .iter()
-            .map(|ready| format!("{} {}", ready.proxy.name(), ready.version))
-            .collect();
-        let mut text = format!(
-            "{date}. {about}.\n\n{versions}. {rounds} round(s) of {REQUESTS} requests, {CONNECTIONS} \
-             connections with {STREAMS} requests at a time each, or {H1} with HTTP/1; medians; in \
-             parentheses the ratio to ours (above 1: more than ours).\n",
-            date = machine::today(),
-            H1 = scenario::CONNECTIONS,
-            versions = versions.join(", "),
-            rounds = self.options.rounds,
-        );
-        for note in &self.notes {
-            text.push_str(&format!("\n- {note}"));
-        }
-        for table in tables {
-            text.push('\n');
-            text.push_str(&table.markdown());
-        }
-        text
+        let (protocols, origin) = (PAIRS[0].1, self.origins[0]);
+        let row = self.contest.each("idle connections", |contest, column| {
+            kib_per_connection(&contest.start(column, protocols, origin, &[])?)
+        });
+        let title = "Memory of idle HTTP/2 connections, KiB of RSS each";
+        let name = format!("{IDLE} connections, one request each");
+        self.contest.table(title, 2, [&*name], vec![row])
     }
 }
 
-/// One round.
-#[derive(Clone, Copy, Debug)]
-struct Sample {
-    rate: f64,
-    cpu: f64,
-    user: f64,
-}
-
-fn sample(proxy: &Running, client: Protocol) -> Result<Sample> {
+fn sample(proxy: &Running, client: Protocol) -> Result<throughput::Sample> {
     load(proxy.listen, client, WARM_UP)?;
-    let before = proxy.process.cpu_time()?;
-    let start = std::time::Instant::now();
-    load(proxy.listen, client, REQUESTS)?;
-    let elapsed = start.elapsed();
-    let after = proxy.process.cpu_time()?;
-    let micros = |time: Duration| time.as_secs_f64() * 1e6 / REQUESTS as f64;
-    let user = micros(after.user - before.user);
-    Ok(Sample {
-        rate: REQUESTS as f64 / elapsed.as_secs_f64(),
-        cpu: user + micros(after.system - before.system),
-        user,
+    throughput::around(proxy, || {
+        let start = Instant::now();
+        load(proxy.listen, client, REQUESTS)?;
+        Ok((REQUESTS, start.elapsed()))
     })
 }
 
 /// Makes so many requests.
 fn load(listen: SocketAddr, client: Protocol, count: u64) -> Result<()> {
     match client {
-        Protocol::H1 => {
+        Protocol::H2 => h2load(listen, count),
+        _ => {
             let mut load = Load::open(scenario::ALL[0].plan(listen))?;
             load.run(Pace::Closed, Amount::Requests(count)).map(|_| ())
         }
-        Protocol::H2 => h2load(listen, count),
     }
 }
 
@@ -319,18 +187,13 @@ fn nghttpd(cores: &Cores, scratch: &Path) -> Result<(Process, SocketAddr)> {
 }
 
 /// Returns the KiB a connection adds that did one request and idles.
-fn kib_per_connection(proxy: Running) -> Result<f64> {
+fn kib_per_connection(proxy: &Running) -> Result<f64> {
     h2load(proxy.listen, WARM_UP)?;
-    let before = idle::settled_kib(&proxy)?;
-    let failed = |error: std::io::Error| format!("connection: {error}");
-    let connections: Vec<TcpStream> = (0..IDLE)
-        .map(|_| one_request(proxy.listen))
-        .collect::<std::io::Result<_>>()
-        .map_err(failed)?;
-    let after = idle::settled_kib(&proxy)?;
-    // The connections have to live until here.
-    drop(connections);
-    Ok((after as f64 - before as f64) / IDLE as f64)
+    idle::growth_per_connection(proxy, IDLE, || {
+        let connections = (0..IDLE).map(|_| one_request(proxy.listen));
+        let connections: std::io::Result<Vec<TcpStream>> = connections.collect();
+        connections.map_err(|error| format!("connection: {error}"))
+    })
 }
 
 const SETTINGS: u8 = 4;

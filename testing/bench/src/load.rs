@@ -18,6 +18,7 @@ use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, 
 use crate::Result;
 use crate::framing::{Framer, Kind};
 use crate::histogram::Histogram;
+use crate::tls_client::{Client, Stream};
 
 /// What to send, over how many connections.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub struct Plan {
     pub concurrency: usize,
     /// Whether each request takes a connection of its own.
     pub reconnect: bool,
+    /// How to speak TLS, if it is to be spoken.
+    pub tls: Option<Client>,
 }
 
 /// When to send.
@@ -63,6 +66,10 @@ pub struct Outcome {
     pub elapsed: Duration,
     /// From when a request was sent (at a fixed rate: was due) to the end of its answer.
     pub latency: Histogram,
+    /// TLS connections that got their first answer.
+    pub handshakes: u64,
+    /// Of them those that resumed a session.
+    pub resumed: u64,
 }
 
 /// Connections to one proxy, kept between runs.
@@ -80,7 +87,7 @@ pub struct Load {
 
 #[derive(Debug)]
 struct Connection {
-    stream: Option<TcpStream>,
+    stream: Option<Stream>,
     framer: Framer,
     sent: usize,
     /// When the request under way was sent or due.
@@ -132,6 +139,11 @@ impl Load {
             }
         }
         Ok(load)
+    }
+
+    /// Returns how many connections were opened so far.
+    pub fn opened(&self) -> u32 {
+        self.opened
     }
 
     /// Sends requests and waits for all their answers.
@@ -253,6 +265,10 @@ impl Load {
             flags,
         )
         .map_err(|error| error.to_string())?;
+        let stream = match &self.plan.tls {
+            Some(client) => client.connect(stream)?,
+            None => Stream::Plain(stream),
+        };
         let connection = &mut self.connections[index];
         connection.stream = Some(stream);
         connection.framer = Framer::new(Kind::Response);
@@ -272,6 +288,10 @@ impl Load {
             return Err(String::from("an answer nobody asked for"));
         };
         connection.answered += 1;
+        if let (1, Some(Stream::Tls(stream))) = (connection.answered, &connection.stream) {
+            outcome.handshakes += 1;
+            outcome.resumed += u64::from(stream.is_resumed());
+        }
         if self.plan.reconnect || connection.framer.closes() {
             connection.stream = None;
         }
@@ -324,8 +344,9 @@ impl Connection {
             if progress.used < count {
                 return Err(String::from("bytes after the answer"));
             }
-            // Less than asked for means drained.
-            if count < buffer.len() {
+            // Less than asked for means drained; of TLS it may be the rest of a record.
+            let drained = count < buffer.len() && matches!(self.stream, Some(Stream::Plain(_)));
+            if complete || drained {
                 break;
             }
         }

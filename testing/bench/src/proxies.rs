@@ -25,13 +25,43 @@ pub enum Proxy {
     HaProxy,
 }
 
-/// A version of HTTP, in cleartext.
+/// A TLS library that this proxy and Pingora can be built with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Library {
+    /// OpenSSL, that of the system.
+    OpenSsl,
+    /// BoringSSL.
+    BoringSsl,
+    /// rustls, with aws-lc.
+    Rustls,
+    /// s2n-tls.
+    S2n,
+}
+
+impl Library {
+    /// All of them, in the order of the report.
+    pub const ALL: [Self; 4] = [Self::OpenSsl, Self::BoringSsl, Self::Rustls, Self::S2n];
+
+    /// Returns what `--library` takes, which is also the name of the feature.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OpenSsl => "openssl",
+            Self::BoringSsl => "boringssl",
+            Self::Rustls => "rustls",
+            Self::S2n => "s2n",
+        }
+    }
+}
+
+/// A protocol, in cleartext unless it says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// HTTP/1.1.
     H1,
     /// HTTP/2 with prior knowledge.
     H2,
+    /// HTTP/1.1 over TLS; with clients only.
+    Tls,
 }
 
 /// What a proxy speaks on its two sides.
@@ -50,15 +80,61 @@ impl Protocols {
     }
 }
 
+/// What takes part in a comparison: a proxy, built with a TLS library if it is measured with one.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Which one.
+    pub proxy: Proxy,
+    /// What it is built with; programs of the system are taken as they are.
+    pub library: Option<Library>,
+}
+
 /// A proxy that is ready to be started, any number of times.
 #[derive(Debug)]
 pub struct Ready {
-    /// Which one.
-    pub proxy: Proxy,
+    /// What it is.
+    pub entry: Entry,
     /// As it says itself.
     pub version: String,
     program: PathBuf,
     scratch: PathBuf,
+    certificate: Certificate,
+}
+
+/// The files of the certificate that all proxies present.
+#[derive(Clone, Debug)]
+struct Certificate {
+    certificate: PathBuf,
+    key: PathBuf,
+    /// One after the other.
+    both: PathBuf,
+}
+
+impl Certificate {
+    /// Returns the paths in `folder`, where they may not exist yet.
+    fn within(folder: &Path) -> Self {
+        Self {
+            certificate: folder.join("certificate.pem"),
+            key: folder.join("key.pem"),
+            both: folder.join("both.pem"),
+        }
+    }
+}
+
+/// Makes the certificate for [`Protocol::Tls`] in `scratch`: its key is of the curve P-256.
+pub fn make_certificate(scratch: &Path) -> Result<()> {
+    let files = Certificate::within(scratch);
+    let [certificate, key] =
+        [&files.certificate, &files.key].map(|path| path.display().to_string());
+    let args = "req -x509 -nodes -days 30 -newkey ec -pkeyopt ec_paramgen_curve:P-256 \
+                -subj /CN=bench.example -addext subjectAltName=DNS:bench.example";
+    let mut args: Vec<&str> = args.split_whitespace().collect();
+    args.extend(["-out", &certificate, "-keyout", &key]);
+    let said =
+        output("openssl", &args).ok_or("openssl is not installed (apt-get install openssl)")?;
+    let read = |path: &Path| fs::read(path).map_err(|_| format!("openssl: {said}"));
+    let both = [read(&files.certificate)?, read(&files.key)?].concat();
+    fs::write(&files.both, both).map_err(|error| format!("{}: {error}", files.both.display()))
 }
 
 /// A started proxy.
@@ -93,58 +169,86 @@ impl Proxy {
             Self::HaProxy => "haproxy",
         }
     }
+}
+
+impl Entry {
+    /// Returns the entry of a proxy without TLS.
+    pub const fn plain(proxy: Proxy) -> Self {
+        let library = None;
+        Self { proxy, library }
+    }
+
+    /// Returns the name of the proxy and, if it has one, of its library.
+    pub fn name(self) -> String {
+        match self.library {
+            Some(library) => format!("{} ({})", self.proxy.name(), library.name()),
+            None => String::from(self.proxy.name()),
+        }
+    }
 
     /// Builds or finds the program; an error says what is missing. A program of ours made earlier
     /// is taken as it is.
     pub fn prepare(self, scratch: &Path, ours: Option<&Path>) -> Result<Ready> {
-        let scratch = scratch.join(self.name());
+        let certificate = Certificate::within(scratch);
+        let scratch = scratch.join(self.name().replace(' ', "-"));
         fs::create_dir_all(&scratch).map_err(|error| error.to_string())?;
-        let (program, version) = match (self, ours) {
-            (Self::Ours, Some(ours)) => (ours.into(), String::from("made earlier")),
-            (Self::Ours, None) => (
-                build(
+        let (program, version) = match (self.proxy, ours) {
+            (Proxy::Ours, Some(ours)) => (ours.into(), String::from("made earlier")),
+            (Proxy::Ours, None) => (
+                self.build(
                     "../..",
-                    &[
-                        "-p",
-                        "pingora-proxy",
-                        "--example",
-                        "minimal_proxy",
-                        "--profile",
-                        "dist",
-                    ],
+                    "-p pingora-proxy --example minimal_proxy --profile dist",
                 )?,
                 locked("../../Cargo.lock", "pingora-proxy"),
             ),
-            (Self::Pingora, _) => (
-                build(".", &["-p", "bench-pingora", "--release"])?,
+            (Proxy::Pingora, _) => (
+                self.build(".", "-p bench-pingora --release")?,
                 locked("Cargo.lock", "pingora"),
             ),
-            (Self::Hyper, _) => (
-                build(".", &["-p", "bench-hyper", "--release"])?,
+            (Proxy::Hyper, _) => (
+                self.build(".", "-p bench-hyper --release")?,
                 locked("Cargo.lock", "hyper"),
             ),
-            (Self::Nginx, _) => installed("nginx")?,
-            (Self::HaProxy, _) => installed("haproxy")?,
+            (Proxy::Nginx, _) => installed("nginx")?,
+            (Proxy::HaProxy, _) => installed("haproxy")?,
         };
         Ok(Ready {
-            proxy: self,
+            entry: self,
             version,
             program,
             scratch,
+            certificate,
         })
+    }
+
+    /// Builds the program with the library, and gives it a name of its own: the builds with all
+    /// the libraries are of the same name.
+    fn build(self, folder: &str, what: &str) -> Result<PathBuf> {
+        let mut what: Vec<&str> = what.split(' ').collect();
+        let Some(library) = self.library.map(Library::name) else {
+            return build(folder, &what);
+        };
+        what.extend(["--features", library]);
+        let built = build(folder, &what)?;
+        let mut name = built.clone().into_os_string();
+        name.push("-");
+        name.push(library);
+        let named = PathBuf::from(name);
+        let failed = |error| format!("{}: {error}", named.display());
+        fs::copy(&built, &named).map_err(failed)?;
+        Ok(named)
     }
 }
 
 impl Ready {
-    /// Starts the program in front of `origin`, behind `instrument` (a command that runs the
-    /// command following it, or nothing).
-    pub fn start(&self, origin: SocketAddr, instrument: &[String], core: usize) -> Result<Running> {
-        let protocols = Protocols::new(Protocol::H1, Protocol::H1);
-        self.start_with(protocols, origin, instrument, core)
+    /// Returns what the report calls it.
+    pub fn name(&self) -> String {
+        self.entry.name()
     }
 
-    /// Starts the program, speaking these protocols.
-    pub fn start_with(
+    /// Starts the program on `core` in front of `origin`, speaking these protocols, behind
+    /// `instrument` (a command that runs the command following it, or nothing).
+    pub fn start(
         &self,
         protocols: Protocols,
         origin: SocketAddr,
@@ -157,7 +261,7 @@ impl Ready {
         line.extend(self.arguments(protocols, listen, origin)?);
         let mut command = Command::new(&line[0]);
         command.args(&line[1..]).current_dir(&self.scratch);
-        let mut process = Process::start(self.proxy.name(), &command, core)?;
+        let mut process = Process::start(&self.name(), &command, core)?;
         process.wait_for(listen, START_LIMIT)?;
         Ok(Running { process, listen })
     }
@@ -168,65 +272,87 @@ impl Ready {
         listen: SocketAddr,
         origin: SocketAddr,
     ) -> Result<Vec<String>> {
-        let (to_client, to_origin) = (
-            protocols.client == Protocol::H2,
-            protocols.origin == Protocol::H2,
-        );
-        if self.proxy == Proxy::Nginx && to_origin {
+        if self.entry.proxy == Proxy::Nginx && protocols.origin == Protocol::H2 {
             return Err(String::from("speaks no HTTP/2 with upstreams"));
         }
-        let configured = |template: &str, name: &str, h2: &str| -> Result<String> {
-            let word = |on: bool| if on { h2 } else { "" };
-            let text = template
-                .replace("TO_CLIENT", word(to_client))
-                .replace("TO_ORIGIN", word(to_origin))
-                .replace("LISTEN", &listen.to_string())
-                .replace("UPSTREAM", &origin.to_string())
-                .replace("FILES", &raise_descriptor_limit().to_string());
-            let path = self.scratch.join(name);
-            fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
-            Ok(path.display().to_string())
-        };
-        let nginx = include_str!("../proxies/nginx.conf");
-        let haproxy = include_str!("../proxies/haproxy.cfg");
-        // The comments speak of the words to be filled in.
-        let body = |text: &str| -> String {
-            let lines = text.lines().skip(1);
-            lines.map(|line| format!("{line}\n")).collect()
-        };
         let here = self.scratch.display().to_string();
-        let args: Vec<String> = match self.proxy {
+        let words = |line: &str| line.split(' ').map(String::from).collect::<Vec<_>>();
+        Ok(match self.entry.proxy {
             Proxy::Nginx => {
-                let conf = configured(&body(nginx), "nginx.conf", "http2")?;
-                vec![
-                    "-p".into(),
-                    here,
-                    "-e".into(),
-                    "stderr".into(),
-                    "-c".into(),
-                    conf,
-                ]
+                let template = include_str!("../proxies/nginx.conf");
+                let files = &self.certificate;
+                let tls = format!(
+                    "ssl_certificate {}; ssl_certificate_key {}; ssl_protocols TLSv1.3;",
+                    files.certificate.display(),
+                    files.key.display(),
+                );
+                let (to_client, settings) = match protocols.client {
+                    Protocol::H1 => ("", ""),
+                    Protocol::H2 => ("http2", ""),
+                    Protocol::Tls => ("ssl", &*tls),
+                };
+                let filled = [("TO_CLIENT", to_client), ("SETTINGS", settings)];
+                let path = self.configuration("nginx.conf", template, &filled, listen, origin)?;
+                words(&format!("-p {here} -e stderr -c {path}"))
             }
             Proxy::HaProxy => {
-                let conf = configured(&body(haproxy), "haproxy.cfg", "proto h2")?;
+                let template = include_str!("../proxies/haproxy.cfg");
+                let tls = format!("ssl crt {}", self.certificate.both.display());
+                let side = |protocol| match protocol {
+                    Protocol::H1 => "",
+                    Protocol::H2 => "proto h2",
+                    Protocol::Tls => &*tls,
+                };
+                let filled = [
+                    ("TO_CLIENT", side(protocols.client)),
+                    ("TO_ORIGIN", side(protocols.origin)),
+                ];
+                let path = self.configuration("haproxy.cfg", template, &filled, listen, origin)?;
                 // -db: stay in the foreground, one process.
-                vec!["-db".into(), "-f".into(), conf]
+                words(&format!("-db -f {path}"))
             }
             Proxy::Ours | Proxy::Pingora | Proxy::Hyper => {
-                let version = |h2: bool| String::from(if h2 { "h2" } else { "h1" });
-                vec![
-                    "--listen".into(),
-                    listen.to_string(),
-                    "--upstream".into(),
-                    origin.to_string(),
-                    "--to-client".into(),
-                    version(to_client),
-                    "--to-origin".into(),
-                    version(to_origin),
-                ]
+                let mut args = words(&format!("--listen {listen} --upstream {origin}"));
+                for (name, protocol) in [
+                    ("--to-client", protocols.client),
+                    ("--to-origin", protocols.origin),
+                ] {
+                    let value = if protocol == Protocol::H2 { "h2" } else { "h1" };
+                    args.extend([name, value].map(String::from));
+                }
+                if protocols.client == Protocol::Tls {
+                    let files = &self.certificate;
+                    for (name, path) in [("--cert", &files.certificate), ("--key", &files.key)] {
+                        args.extend([String::from(name), path.display().to_string()]);
+                    }
+                }
+                args
             }
-        };
-        Ok(args)
+        })
+    }
+
+    /// Writes a configuration, its words filled in, and returns its path.
+    fn configuration(
+        &self,
+        name: &str,
+        template: &str,
+        words: &[(&str, &str)],
+        listen: SocketAddr,
+        origin: SocketAddr,
+    ) -> Result<String> {
+        // The first line, a comment, speaks of the words to be filled in.
+        let lines = template.lines().skip(1);
+        let mut text: String = lines.map(|line| format!("{line}\n")).collect();
+        for (word, value) in words {
+            text = text.replace(word, value);
+        }
+        let text = text
+            .replace("LISTEN", &listen.to_string())
+            .replace("UPSTREAM", &origin.to_string())
+            .replace("FILES", &raise_descriptor_limit().to_string());
+        let path = self.scratch.join(name);
+        fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(path.display().to_string())
     }
 }
 
@@ -234,7 +360,9 @@ impl Ready {
 pub fn build(folder: &str, what: &[&str]) -> Result<PathBuf> {
     let manifest = here().join(folder).join("Cargo.toml");
     eprintln!("building {}", what.join(" "));
+    // Of the system, like that of the others: Pingora would build one of its own.
     let output = Command::new("cargo")
+        .env("OPENSSL_NO_VENDOR", "1")
         .args(["build", "--message-format=json-render-diagnostics"])
         .arg("--manifest-path")
         .arg(&manifest)

@@ -11,12 +11,21 @@ use crate::proxies::here;
 pub struct Table {
     /// What the numbers are.
     pub title: String,
-    /// Digits behind the point.
-    pub digits: usize,
     /// Names of the columns; ratios are to the first.
     pub columns: Vec<String>,
-    /// Name and values of the rows; a value may be missing.
-    pub rows: Vec<(String, Vec<Option<f64>>)>,
+    /// What was measured.
+    pub rows: Vec<Row>,
+}
+
+/// A row of a table.
+#[derive(Debug)]
+pub struct Row {
+    /// What it is called.
+    pub name: String,
+    /// Digits behind the point.
+    pub digits: usize,
+    /// By column; a value may be missing.
+    pub values: Vec<Option<f64>>,
 }
 
 impl Table {
@@ -28,24 +37,25 @@ impl Table {
         }
         text.push_str("\n|---|");
         text.push_str(&"---:|".repeat(self.columns.len()));
-        for (name, values) in &self.rows {
-            let _ = write!(text, "\n| {name} |");
-            for (column, value) in values.iter().enumerate() {
-                let cell = self.cell(*value, values[0].filter(|_| column > 0));
-                let _ = write!(text, " {cell} |");
+        for row in &self.rows {
+            let _ = write!(text, "\n| {} |", row.name);
+            for column in 0..row.values.len() {
+                let _ = write!(text, " {} |", row.cell(column));
             }
         }
         text.push('\n');
         text
     }
+}
 
-    fn cell(&self, value: Option<f64>, base: Option<f64>) -> String {
-        let Some(value) = value else {
+impl Row {
+    fn cell(&self, column: usize) -> String {
+        let Some(value) = self.values[column] else {
             return String::from("–");
         };
         let number = grouped(value, self.digits);
-        match base {
-            Some(base) if base > 0.0 => format!("{number} ({:.2})", value / base),
+        match self.values[0] {
+            Some(base) if column > 0 && base > 0.0 => format!("{number} ({:.2})", value / base),
             _ => number,
         }
     }
@@ -99,15 +109,18 @@ pub fn grouped(value: f64, digits: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Table, grouped, median, replace_section};
+    use super::{Row, Table, grouped, median, replace_section};
 
     #[test]
     fn tables_show_ratios_to_the_first_column() {
         let table = Table {
             title: String::from("CPU"),
-            digits: 1,
             columns: vec!["ours".into(), "a".into(), "b".into()],
-            rows: vec![("small".into(), vec![Some(10.0), Some(25.0), None])],
+            rows: vec![Row {
+                name: String::from("small"),
+                digits: 1,
+                values: vec![Some(10.0), Some(25.0), None],
+            }],
         };
         let expected = "### CPU\n\n| | ours | a | b |\n|---|---:|---:|---:|\n| small | 10.0 | 25.0 (2.50) | – |\n";
         assert_eq!(table.markdown(), expected);

@@ -140,6 +140,7 @@ impl Scenario {
             connections: CONNECTIONS,
             concurrency: CONNECTIONS,
             reconnect: self.reconnect,
+            tls: None,
         }
     }
 }

@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 use rustix::process::Signal;
 
 use crate::Result;
+use crate::contest::Contest;
 use crate::load::{Amount, Load, Pace};
 use crate::process::output;
-use crate::proxies::{Ready, Running};
+use crate::proxies::{Protocols, Running};
 use crate::scenario::Scenario;
 
 /// What one request costs.
@@ -40,14 +41,14 @@ const ALLOCATORS: [&str; 6] = [
 
 /// Runs each scenario on one instrumented proxy.
 pub fn per_request(
-    ready: &Ready,
+    contest: &Contest<'_>,
+    column: usize,
+    protocols: Protocols,
     origin: SocketAddr,
-    core: usize,
     scenarios: &[&Scenario],
-    scratch: &Path,
 ) -> Result<Vec<Result<Sample>>> {
-    let prefix = scratch.join(format!("callgrind.{}", ready.proxy.name()));
-    let mut proxy = ready.start(origin, &instrument(&prefix), core)?;
+    let prefix = contest.scratch.join(format!("callgrind.{column}"));
+    let mut proxy = contest.start(column, protocols, origin, &instrument(&prefix))?;
     let mut samples = Vec::new();
     for (index, scenario) in scenarios.iter().enumerate() {
         let sample = Load::open(scenario.plan(proxy.listen)).and_then(|mut load| {

@@ -1,5 +1,7 @@
 //! `bench-pingora --listen ADDR --upstream ADDR`: the smallest reverse proxy Pingora 0.9.1 allows.
 //!
+//! With `--cert FILE --key FILE` it listens with TLS.
+//!
 //! Default phases, default options, one worker thread, no logger installed. `minimal_proxy` among
 //! the examples of this repository is the same program on our crates.
 
@@ -37,6 +39,7 @@ impl ProxyHttp for Minimal {
 fn main() {
     let (mut listen, mut upstream) = (None, None);
     let (mut to_client, mut to_origin) = (false, false);
+    let (mut cert, mut key) = (None, None);
     let mut args = std::env::args().skip(1);
     while let (Some(name), Some(value)) = (args.next(), args.next()) {
         match name.as_str() {
@@ -44,6 +47,8 @@ fn main() {
             "--upstream" => upstream = value.parse().ok(),
             "--to-client" => to_client = value == "h2",
             "--to-origin" => to_origin = value == "h2",
+            "--cert" => cert = Some(value),
+            "--key" => key = Some(value),
             _ => {}
         }
     }
@@ -64,7 +69,12 @@ fn main() {
         app.server_options = Some(options);
     }
     proxy.threads = Some(1);
-    proxy.add_tcp(&listen);
+    match cert.zip(key) {
+        Some((cert, key)) => proxy
+            .add_tls(&listen, &cert, &key)
+            .expect("the files are a certificate and its key"),
+        None => proxy.add_tcp(&listen),
+    }
     server.add_service(proxy);
     server.run_forever();
 }
