@@ -12,6 +12,7 @@ Builds testing/bench in release mode and runs it, e.g.
   cargo xtask bench h1             the HTTP/1 comparison; writes docs/benchmarks.md
   cargo xtask bench h2             the same over HTTP/2
   cargo xtask bench tls            the same over TLS, on each library
+  cargo xtask bench protocols      gRPC, WebSocket and TCP
   cargo xtask bench crates         the crates people take alone, beside the best of their kind
   cargo xtask bench -- --help      what the harness itself takes
 ";

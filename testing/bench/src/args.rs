@@ -15,6 +15,7 @@ tasks:
   h1               HTTP/1: this proxy beside Pingora, hyper, nginx and HAProxy
   h2               HTTP/2 with clients, origins or both, of the same proxies; takes the options of h1
   tls              TLS with clients, on each of our libraries, of the same proxies but hyper; takes those options too
+  protocols        gRPC, WebSocket and TCP, of the same proxies; takes the options of h1
   crates           the crates people take alone, each beside the best of its kind
   policies [TRACE] the experiment behind the policy of the in-memory cache; parts of names of traces, --quick
   build [FOLDER]   what compiling the load balancer example costs, of the checkout in FOLDER
@@ -35,7 +36,7 @@ options of crates:
   --only A,B        these crates only: header_serde, ketama, limits, lru, memory_cache, pool, timeout, tinyufo
   --write           put the tables into docs/benchmarks.md also if the run was a partial one
 
-A whole run of h1, h2, tls, crates or build replaces its part of docs/benchmarks.md.
+A whole run of h1, h2, tls, protocols, crates or build replaces its part of docs/benchmarks.md.
 ";
 
 /// The options of `h1`.
@@ -85,7 +86,7 @@ impl Options {
                     let found = path.canonicalize();
                     ours = Some(found.map_err(|error| format!("{}: {error}", path.display()))?);
                 }
-                "--scenario" => scenarios.push(scenario_named(value()?)?),
+                "--scenario" => scenarios.push(scenario::named(value()?)?),
                 "--only" => {
                     for name in value()?.split(',') {
                         proxies.push(proxy_named(name)?);
@@ -133,11 +134,6 @@ impl Options {
             ours,
         })
     }
-}
-
-fn scenario_named(name: &str) -> Result<&'static Scenario> {
-    let found = scenario::ALL.iter().find(|scenario| scenario.name == name);
-    found.ok_or_else(|| format!("no scenario is called {name} (see --help)"))
 }
 
 fn proxy_named(name: &str) -> Result<Proxy> {

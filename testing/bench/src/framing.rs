@@ -12,6 +12,8 @@ pub enum Kind {
     Request,
     /// Responses without a length end with the connection.
     Response,
+    /// No HTTP: each message is so many bytes.
+    Bytes(u64),
 }
 
 /// Reads one message after another out of a byte stream.
@@ -70,24 +72,29 @@ impl Framer {
         let mut used = 0;
         while used < input.len() {
             let rest = &input[used..];
-            let complete = match self.state {
-                State::Head { .. } => {
+            let complete = match (&self.state, self.kind) {
+                (State::Head { .. }, Kind::Bytes(length)) => {
+                    self.body_bytes = 0;
+                    self.state = State::Length(length);
+                    false
+                }
+                (State::Head { .. }, _) => {
                     used += self.take_head(rest)?;
                     self.state == State::Head { fresh: true }
                 }
-                State::UntilClose => {
+                (State::UntilClose, _) => {
                     used += rest.len();
                     self.body_bytes += rest.len() as u64;
                     false
                 }
-                State::Length(left) => {
+                (&State::Length(left), _) => {
                     let taken = left.min(rest.len() as u64);
                     used += taken as usize;
                     self.body_bytes += taken;
                     self.state = State::Length(left - taken);
                     left == taken
                 }
-                State::ChunkData(left) => {
+                (&State::ChunkData(left), _) => {
                     let taken = left.min(rest.len() as u64);
                     used += taken as usize;
                     self.state = match left - taken {
@@ -265,6 +272,7 @@ mod tests {
         let go_on = "HTTP/1.1 100 Continue\r\n\r\n";
         check(Kind::Response, &format!("{ok}{go_on}{ok}"), &[2, 2]);
         check(Kind::Response, "HTTP/1.1 200 OK\r\n\r\nabc", &[3]);
+        check(Kind::Bytes(4), "abcdefgh", &[4, 4]);
         let trailer =
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nx: y\r\n\r\n";
         check(Kind::Response, &format!("{trailer}{ok}"), &[1, 2]);

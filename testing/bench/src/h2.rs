@@ -1,23 +1,21 @@
 //! The HTTP/2 comparison: small requests over each pair of protocols that has HTTP/2 in it, in
 //! cleartext, in interleaved rounds. h2load is the client and nghttpd the origin that speaks it.
 
-use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::args::Options;
 use crate::contest::{self, Contest};
 use crate::load::{Amount, Load, Pace};
-use crate::machine::{self, Cores};
+use crate::machine;
 use crate::measure::{idle, instructions, throughput};
 use crate::origin::SMALL;
-use crate::process::{Process, free_address, output};
+use crate::process::Process;
 use crate::proxies::{Entry, Protocol, Protocols, Running};
 use crate::report::Table;
-use crate::{Result, scenario};
+use crate::{Result, nghttp2, scenario};
 
 /// What is measured: from the client's protocol to the origin's.
 const PAIRS: [(&str, Protocols); 3] = [
@@ -42,11 +40,8 @@ const WARM_UP: u64 = 4_000;
 const COUNTED: u64 = 2_000;
 /// Idle connections memory is divided by.
 const IDLE: usize = 1_000;
-/// Connections of a client of HTTP/2, with so many requests at a time on each.
-const CONNECTIONS: u64 = 10;
-const STREAMS: u64 = 10;
-/// A program listens within this time.
-const START_LIMIT: Duration = Duration::from_secs(10);
+/// What the origins are asked for.
+const PATH: &str = "/small";
 /// An answer arrives within this time.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
@@ -66,7 +61,7 @@ fn measure(options: &Options, scratch: &Path) -> Result<String> {
     let contest = Contest::prepare(options, scratch, entries)?;
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let (_h1, h1) = Process::origin(&contest.cores, any)?;
-    let (_h2, h2) = nghttpd(&contest.cores, scratch)?;
+    let (_h2, h2) = nghttp2::origin(&contest.cores, scratch, PATH, &[b'x'; SMALL], &[])?;
     let origins = [h1, h2];
     let mut bench = Bench { contest, origins };
     let mut tables = bench.timed();
@@ -75,8 +70,9 @@ fn measure(options: &Options, scratch: &Path) -> Result<String> {
         tables.push(bench.idle());
     }
     let how = format!(
-        "{REQUESTS} requests, {CONNECTIONS} connections with {STREAMS} requests at a time each, or \
-         {} with HTTP/1",
+        "{REQUESTS} requests, {} connections with {} requests at a time each, or {} with HTTP/1",
+        nghttp2::CONNECTIONS,
+        nghttp2::STREAMS,
         scenario::CONNECTIONS
     );
     Ok(bench.contest.report(&how, &tables))
@@ -141,7 +137,7 @@ fn sample(proxy: &Running, client: Protocol) -> Result<throughput::Sample> {
 /// Makes so many requests.
 fn load(listen: SocketAddr, client: Protocol, count: u64) -> Result<()> {
     match client {
-        Protocol::H2 => h2load(listen, count),
+        Protocol::H2 => nghttp2::load(listen, PATH, count, &[]),
         _ => {
             let mut load = Load::open(scenario::ALL[0].plan(listen))?;
             load.run(Pace::Closed, Amount::Requests(count)).map(|_| ())
@@ -149,46 +145,9 @@ fn load(listen: SocketAddr, client: Protocol, count: u64) -> Result<()> {
     }
 }
 
-/// Makes so many requests; fails unless each was answered with success.
-fn h2load(listen: SocketAddr, count: u64) -> Result<()> {
-    let url = format!("http://{listen}/small");
-    let numbers = [count, CONNECTIONS, STREAMS].map(|number| number.to_string());
-    let [count, connections, streams] = &numbers;
-    let args = ["-n", count, "-c", connections, "-m", streams, &url];
-    let text = output("h2load", &args)
-        .ok_or("h2load is not installed (apt-get install nghttp2-client)")?;
-    let answered = format!("status codes: {count} 2xx");
-    match text.contains(&answered) {
-        true => Ok(()),
-        false => Err(text
-            .lines()
-            .find(|line| line.starts_with("requests:"))
-            .unwrap_or("h2load made no requests")
-            .to_string()),
-    }
-}
-
-/// Starts an origin that speaks HTTP/2, with the small answer of the other one.
-fn nghttpd(cores: &Cores, scratch: &Path) -> Result<(Process, SocketAddr)> {
-    let folder = scratch.join("origin");
-    fs::create_dir_all(&folder)
-        .and_then(|()| fs::write(folder.join("small"), vec![b'x'; SMALL]))
-        .map_err(|error| format!("{}: {error}", folder.display()))?;
-    let listen = free_address()?;
-    let mut command = Command::new("nghttpd");
-    command
-        .args(["--no-tls", "-a", "127.0.0.1", "-d"])
-        .arg(&folder)
-        .arg(listen.port().to_string());
-    let missing = |error| format!("{error} (apt-get install nghttp2-server)");
-    let mut process = Process::start("nghttpd", &command, cores.origin).map_err(missing)?;
-    process.wait_for(listen, START_LIMIT).map_err(missing)?;
-    Ok((process, listen))
-}
-
 /// Returns the KiB a connection adds that did one request and idles.
 fn kib_per_connection(proxy: &Running) -> Result<f64> {
-    h2load(proxy.listen, WARM_UP)?;
+    nghttp2::load(proxy.listen, PATH, WARM_UP, &[])?;
     idle::growth_per_connection(proxy, IDLE, || {
         let connections = (0..IDLE).map(|_| one_request(proxy.listen));
         let connections: std::io::Result<Vec<TcpStream>> = connections.collect();

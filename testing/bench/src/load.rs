@@ -37,6 +37,9 @@ pub struct Plan {
     pub reconnect: bool,
     /// How to speak TLS, if it is to be spoken.
     pub tls: Option<Client>,
+    /// A request for another protocol that is sent first, and answered with 101. Then `request` is
+    /// any bytes, and `expected` how many come back.
+    pub upgrade: Option<Arc<[u8]>>,
 }
 
 /// When to send.
@@ -101,6 +104,8 @@ const READ_BUFFER: usize = 256 * 1024;
 const EVENTS: usize = 256;
 /// A proxy that answers nothing for this long has hung.
 const STALL: Duration = Duration::from_secs(20);
+/// The head of an answer that switches protocols has at most so many bytes.
+const MAX_SWITCH: usize = 4 * 1024;
 /// The timer's place among the events.
 const TIMER: u64 = u64::MAX;
 /// Source addresses taken in turn, so that short connections do not run out of ports.
@@ -252,6 +257,9 @@ impl Load {
             rustix::net::connect(&socket, &self.plan.target)?;
             let stream = TcpStream::from(socket);
             stream.set_nodelay(true)?;
+            if let Some(request) = &self.plan.upgrade {
+                switch_protocols(&stream, request)?;
+            }
             stream.set_nonblocking(true)?;
             Ok(stream)
         };
@@ -271,7 +279,10 @@ impl Load {
         };
         let connection = &mut self.connections[index];
         connection.stream = Some(stream);
-        connection.framer = Framer::new(Kind::Response);
+        connection.framer = Framer::new(match self.plan.upgrade {
+            Some(_) => Kind::Bytes(self.plan.expected),
+            None => Kind::Response,
+        });
         connection.answered = 0;
         Ok(())
     }
@@ -299,6 +310,23 @@ impl Load {
         outcome.latency.record(since.elapsed());
         self.idle.push_back(index);
         Ok(())
+    }
+}
+
+/// Asks for another protocol and waits until it is agreed on.
+fn switch_protocols(mut stream: &TcpStream, request: &[u8]) -> io::Result<()> {
+    stream.set_read_timeout(Some(STALL))?;
+    stream.write_all(request)?;
+    let mut head = Vec::new();
+    // What follows the head is not read here: nothing does before something is sent.
+    while !head.ends_with(b"\r\n\r\n") && head.len() < MAX_SWITCH {
+        let mut byte = [0];
+        stream.read_exact(&mut byte)?;
+        head.extend(byte);
+    }
+    match head.starts_with(b"HTTP/1.1 101 ") {
+        true => Ok(()),
+        false => Err(io::Error::other("it does not switch protocols")),
     }
 }
 
@@ -350,7 +378,7 @@ impl Connection {
                 break;
             }
         }
-        if complete && self.framer.second_word() != b"200" {
+        if complete && plan.upgrade.is_none() && self.framer.second_word() != b"200" {
             let status = String::from_utf8_lossy(self.framer.second_word()).into_owned();
             return Err(format!("answered {status}"));
         }

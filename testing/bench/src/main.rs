@@ -26,6 +26,7 @@ fn run(args: &[String]) -> Result<()> {
         ["h1", ..] => bench::compare::h1(&Options::parse(&args[1..])?),
         ["h2", ..] => bench::h2::run(&Options::parse(&args[1..])?),
         ["tls", ..] => bench::tls::run(&Options::parse(&args[1..])?),
+        ["protocols", ..] => bench::protocols::run(&Options::parse(&args[1..])?),
         ["crates", ..] => bench::crates::run(&args[1..]),
         ["policies", ..] => bench::policies::run(&args[1..]),
         ["build"] => bench::build_cost::run(None),

@@ -17,6 +17,12 @@ pub const MEDIUM: usize = 64 * 1024;
 /// Body bytes of `/1m`.
 pub const LARGE: usize = 1024 * 1024;
 
+/// Here everything is a WebSocket, whose frames come back as they are: no proxy looks into them.
+const ECHO: &[u8] = b"/echo";
+/// The answer to the handshake of RFC 6455, section 1.3.
+const ACCEPT: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+    Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
 /// `/64k-chunked` comes in chunks of this size.
 const CHUNK: usize = 8 * 1024;
 /// Uploads are read in pieces of this size.
@@ -74,6 +80,8 @@ struct Connection {
     out: VecDeque<Arc<[u8]>>,
     sent: usize,
     closes: bool,
+    /// Whether it switched to a protocol in which everything comes back.
+    echoes: bool,
 }
 
 impl Server {
@@ -116,6 +124,7 @@ impl Server {
                 out: VecDeque::new(),
                 sent: 0,
                 closes: false,
+                echoes: false,
             });
         }
         Ok(())
@@ -144,12 +153,18 @@ impl Connection {
             };
             let mut input = &buffer[..count];
             while !input.is_empty() {
+                if self.echoes {
+                    self.out.push_back(Arc::from(input));
+                    break;
+                }
                 let Ok(progress) = self.framer.feed(input) else {
                     return false;
                 };
                 input = &input[progress.used..];
                 if progress.complete {
-                    self.out.push_back(pages.find(self.framer.second_word()));
+                    let target = self.framer.second_word();
+                    self.out.push_back(pages.find(target));
+                    self.echoes = target == ECHO;
                     self.closes |= self.framer.closes();
                 }
             }
@@ -183,6 +198,7 @@ struct Pages {
     chunked: Arc<[u8]>,
     large: Arc<[u8]>,
     upload: Arc<[u8]>,
+    echo: Arc<[u8]>,
     missing: Arc<[u8]>,
 }
 
@@ -201,6 +217,7 @@ impl Pages {
             chunked: chunked.into(),
             large: page("200 OK", LARGE),
             upload: page("200 OK", 2),
+            echo: Arc::from(ACCEPT),
             missing: page("404 Not Found", 0),
         }
     }
@@ -212,6 +229,7 @@ impl Pages {
             b"/64k-chunked" => &self.chunked,
             b"/1m" => &self.large,
             b"/upload" => &self.upload,
+            ECHO => &self.echo,
             _ => &self.missing,
         })
     }

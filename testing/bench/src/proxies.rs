@@ -62,6 +62,10 @@ pub enum Protocol {
     H2,
     /// HTTP/1.1 over TLS; with clients only.
     Tls,
+    /// HTTP/2 that carries gRPC; on both sides.
+    Grpc,
+    /// Bytes that are passed on, whatever they are; on both sides.
+    Tcp,
 }
 
 /// What a proxy speaks on its two sides.
@@ -278,6 +282,21 @@ impl Ready {
         let here = self.scratch.display().to_string();
         let words = |line: &str| line.split(' ').map(String::from).collect::<Vec<_>>();
         Ok(match self.entry.proxy {
+            Proxy::Pingora | Proxy::Hyper if protocols.client == Protocol::Tcp => {
+                return Err(String::from("what is measured here speaks HTTP only"));
+            }
+            Proxy::Nginx if protocols.client == Protocol::Tcp => {
+                let template = include_str!("../proxies/nginx-tcp.conf");
+                let module = nginx_module("ngx_stream_module.so")?;
+                let filled = [("MODULE", &*module)];
+                let path = self.configuration("nginx.conf", template, &filled, listen, origin)?;
+                words(&format!("-p {here} -e stderr -c {path}"))
+            }
+            Proxy::HaProxy if protocols.client == Protocol::Tcp => {
+                let template = include_str!("../proxies/haproxy-tcp.cfg");
+                let path = self.configuration("haproxy.cfg", template, &[], listen, origin)?;
+                words(&format!("-db -f {path}"))
+            }
             Proxy::Nginx => {
                 let template = include_str!("../proxies/nginx.conf");
                 let files = &self.certificate;
@@ -287,8 +306,8 @@ impl Ready {
                     files.key.display(),
                 );
                 let (to_client, settings) = match protocols.client {
-                    Protocol::H1 => ("", ""),
-                    Protocol::H2 => ("http2", ""),
+                    Protocol::H1 | Protocol::Tcp => ("", ""),
+                    Protocol::H2 | Protocol::Grpc => ("http2", ""),
                     Protocol::Tls => ("ssl", &*tls),
                 };
                 let filled = [("TO_CLIENT", to_client), ("SETTINGS", settings)];
@@ -299,8 +318,8 @@ impl Ready {
                 let template = include_str!("../proxies/haproxy.cfg");
                 let tls = format!("ssl crt {}", self.certificate.both.display());
                 let side = |protocol| match protocol {
-                    Protocol::H1 => "",
-                    Protocol::H2 => "proto h2",
+                    Protocol::H1 | Protocol::Tcp => "",
+                    Protocol::H2 | Protocol::Grpc => "proto h2",
                     Protocol::Tls => &*tls,
                 };
                 let filled = [
@@ -317,7 +336,11 @@ impl Ready {
                     ("--to-client", protocols.client),
                     ("--to-origin", protocols.origin),
                 ] {
-                    let value = if protocol == Protocol::H2 { "h2" } else { "h1" };
+                    let value = match protocol {
+                        Protocol::H1 | Protocol::Tls => "h1",
+                        Protocol::H2 | Protocol::Grpc => "h2",
+                        Protocol::Tcp => "tcp",
+                    };
                     args.extend([name, value].map(String::from));
                 }
                 if protocols.client == Protocol::Tls {
@@ -394,6 +417,22 @@ fn locked(lock: &str, package: &str) -> String {
     let mut lines = lock.lines().skip_while(|found| *found != line);
     let version = lines.nth(1).unwrap_or_default();
     String::from(version.trim_start_matches("version = ").trim_matches('"'))
+}
+
+/// Returns the path of a module of nginx that is installed apart.
+fn nginx_module(name: &str) -> Result<String> {
+    let built = output("nginx", &["-V"]).unwrap_or_default();
+    let folder = built
+        .split_whitespace()
+        .find_map(|option| option.strip_prefix("--modules-path="))
+        .unwrap_or("/usr/lib/nginx/modules");
+    let path = Path::new(folder).join(name);
+    match path.exists() {
+        true => Ok(path.display().to_string()),
+        false => Err(format!(
+            "{name} is not installed (apt-get install libnginx-mod-stream)"
+        )),
+    }
 }
 
 fn installed(program: &str) -> Result<(PathBuf, String)> {

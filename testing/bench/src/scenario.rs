@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::Result;
 use crate::load::Plan;
 use crate::origin::{LARGE, MEDIUM, SMALL};
 
@@ -119,6 +120,12 @@ pub const ALL: &[Scenario] = &[
     },
 ];
 
+/// Returns the scenario that `--scenario` takes under this name.
+pub fn named(name: &str) -> Result<&'static Scenario> {
+    let found = ALL.iter().find(|scenario| scenario.name == name);
+    found.ok_or_else(|| format!("no scenario is called {name} (see --help)"))
+}
+
 impl Scenario {
     /// Returns the load of this kind on `target`.
     pub fn plan(&self, target: SocketAddr) -> Plan {
@@ -141,6 +148,7 @@ impl Scenario {
             concurrency: CONNECTIONS,
             reconnect: self.reconnect,
             tls: None,
+            upgrade: None,
         }
     }
 }

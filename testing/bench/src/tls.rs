@@ -67,7 +67,7 @@ fn measure(options: &Options, scratch: &Path) -> Result<String> {
     machine::raise_descriptor_limit();
     let idle = contest.each("idle connections", |contest, column| {
         let proxy = contest.start(column, PROTOCOLS, origin, &[])?;
-        let plan = plan(&proxy, scenario_of("small")?, &Client::new(false)?);
+        let plan = plan(&proxy, scenario::named("small")?, &Client::new(false)?);
         idle::kib_per_connection(&proxy, plan, IDLE)
     });
     let rows = rows(&samples, idle);
@@ -112,7 +112,7 @@ fn round(
     time: Duration,
 ) -> Result<Sample> {
     let client = Client::new(resumes)?;
-    let mut load = Load::open(plan(proxy, scenario_of(scenario)?, &client))?;
+    let mut load = Load::open(plan(proxy, scenario::named(scenario)?, &client))?;
     let (cost, happened) = throughput::load_for(proxy, &mut load, time)?;
     let (all, resumed) = (happened.handshakes as f64, happened.resumed as f64);
     if resumes && resumed < RESUMED * all {
@@ -127,12 +127,6 @@ fn plan(proxy: &Running, scenario: &Scenario, client: &Client) -> Plan {
         tls: Some(client.clone()),
         ..scenario.plan(proxy.listen)
     }
-}
-
-fn scenario_of(name: &str) -> Result<&'static Scenario> {
-    let mut all = scenario::ALL.iter();
-    let found = all.find(|scenario| scenario.name == name);
-    found.ok_or_else(|| format!("no scenario is called {name}"))
 }
 
 /// Returns the rows of the report, with a value for each column of the contest.
