@@ -96,8 +96,12 @@ impl Bench<'_> {
     /// Instructions and allocations.
     fn counted(&mut self) -> Vec<Table> {
         let (scenarios, origin) = (self.counted_scenarios(), self.origin);
+        let loads: Vec<_> = scenarios
+            .iter()
+            .map(|scenario| (scenario.plan(origin), scenario.counted))
+            .collect();
         let counts = self.contest.each("instructions", |contest, column| {
-            instructions::per_request(contest, column, PROTOCOLS, origin, &scenarios)
+            instructions::per_request(contest, column, PROTOCOLS, origin, &loads)
         });
         let columns = self.contest.proxies.len();
         let mut instructions = vec![vec![None; columns]; scenarios.len()];

@@ -10,7 +10,7 @@ use crate::args::Options;
 use crate::contest::{self, Contest, Samples};
 use crate::load::{Load, Plan};
 use crate::machine;
-use crate::measure::{idle, throughput};
+use crate::measure::{idle, instructions, throughput};
 use crate::process::Process;
 use crate::proxies::{self, Entry, Library, Protocol, Protocols, Proxy, Running};
 use crate::report::{Row, Table};
@@ -19,6 +19,14 @@ use crate::tls_client::Client;
 
 const PROTOCOLS: Protocols = Protocols::new(Protocol::Tls, Protocol::H1);
 
+/// What is measured.
+const LOADS: [Traffic; 4] = [
+    Traffic::new("full handshakes", "connect", false, 100),
+    Traffic::new("resumed handshakes", "connect", true, 0),
+    Traffic::new("small GET, keep-alive", "small", false, 1_000),
+    Traffic::new("1 MiB response", "1m", false, 0),
+];
+
 /// Idle connections memory is divided by.
 const IDLE: usize = 2_000;
 /// Length of a round; there are many columns.
@@ -26,13 +34,41 @@ const TIME: Duration = Duration::from_secs(1);
 /// Of the connections that may resume a session at least this share does.
 const RESUMED: f64 = 0.9;
 
-/// What is measured: the kind of request, and whether its connection resumes a session.
-const LOADS: [(&str, &str, bool); 4] = [
-    ("full handshakes", "connect", false),
-    ("resumed handshakes", "connect", true),
-    ("small GET, keep-alive", "small", false),
-    ("1 MiB response", "1m", false),
-];
+/// A kind of request, and of connection.
+struct Traffic {
+    title: &'static str,
+    scenario: &'static str,
+    /// Whether connections resume sessions of earlier ones.
+    resumes: bool,
+    /// Requests counted under instrumentation, which takes fifty times as long; none for zero.
+    counted: u64,
+}
+
+impl Traffic {
+    const fn new(title: &'static str, scenario: &'static str, resumes: bool, counted: u64) -> Self {
+        Self {
+            title,
+            scenario,
+            resumes,
+            counted,
+        }
+    }
+
+    /// Returns the load of this kind on `target`, and its client.
+    fn plan(&self, target: SocketAddr) -> Result<(Plan, Client)> {
+        let client = Client::new(self.resumes)?;
+        let scenario: &Scenario = scenario::named(self.scenario)?;
+        let plan = Plan {
+            tls: Some(client.clone()),
+            ..scenario.plan(target)
+        };
+        Ok((plan, client))
+    }
+
+    fn is_handshake(&self) -> bool {
+        self.scenario == "connect"
+    }
+}
 
 /// One round.
 struct Sample {
@@ -58,24 +94,27 @@ fn measure(options: &Options, scratch: &Path) -> Result<String> {
     let (_origin, origin) = Process::origin(&contest.cores, any)?;
     let time = options.time.min(TIME);
     let running = contest.start_all(PROTOCOLS, origin);
-    let titles = LOADS.map(|(title, ..)| title);
+    let titles = LOADS.map(|traffic| traffic.title);
     let samples = contest.rounds(&titles, |row, column| {
         let proxy = running[column].as_ref()?;
-        Some(round(proxy, LOADS[row], time))
+        Some(round(proxy, &LOADS[row], time))
     });
     drop(running);
-    machine::raise_descriptor_limit();
-    let idle = contest.each("idle connections", |contest, column| {
-        let proxy = contest.start(column, PROTOCOLS, origin, &[])?;
-        let plan = plan(&proxy, scenario::named("small")?, &Client::new(false)?);
-        idle::kib_per_connection(&proxy, plan, IDLE)
-    });
-    let rows = rows(&samples, idle);
+    let mut rows = timed_rows(&samples);
+    if options.instruments {
+        rows.extend(counted_rows(&mut contest, origin)?);
+        rows.push(idle_row(&mut contest, origin));
+    }
+    let tickets = samples.medians(|sample| sample.tickets).swap_remove(0);
+    rows.push(row(
+        String::from("session tickets per handshake"),
+        1,
+        tickets,
+    ));
     let tables: Vec<Table> = options
         .libraries
         .iter()
         .map(|library| table(&contest, *library, &rows))
-        .filter(|table| !table.columns.is_empty())
         .collect();
     let how = format!(
         "{:.1} s, {} connections",
@@ -106,59 +145,74 @@ fn entries(options: &Options) -> Vec<Entry> {
         .collect()
 }
 
-fn round(
-    proxy: &Running,
-    (_, scenario, resumes): (&str, &str, bool),
-    time: Duration,
-) -> Result<Sample> {
-    let client = Client::new(resumes)?;
-    let mut load = Load::open(plan(proxy, scenario::named(scenario)?, &client))?;
+fn round(proxy: &Running, traffic: &Traffic, time: Duration) -> Result<Sample> {
+    let (plan, client) = traffic.plan(proxy.listen)?;
+    let mut load = Load::open(plan)?;
     let (cost, happened) = throughput::load_for(proxy, &mut load, time)?;
-    let (all, resumed) = (happened.handshakes as f64, happened.resumed as f64);
-    if resumes && resumed < RESUMED * all {
+    let (all, resumed) = (happened.handshakes, happened.resumed);
+    if traffic.resumes && (resumed as f64) < RESUMED * all as f64 {
         return Err(format!("of {all} connections {resumed} resumed a session"));
     }
     let tickets = client.tickets() as f64 / f64::from(load.opened());
     Ok(Sample { cost, tickets })
 }
 
-fn plan(proxy: &Running, scenario: &Scenario, client: &Client) -> Plan {
-    Plan {
-        tls: Some(client.clone()),
-        ..scenario.plan(proxy.listen)
+/// Returns the rows of the rounds, with a value for each column of the contest.
+fn timed_rows(samples: &Samples<Sample>) -> Vec<Row> {
+    let rates = samples.medians(|sample| sample.cost.rate);
+    let costs = samples.medians(|sample| sample.cost.cpu);
+    let mut rows = Vec::new();
+    for (traffic, (rate, cost)) in LOADS.iter().zip(rates.into_iter().zip(costs)) {
+        if traffic.is_handshake() {
+            rows.push(row(format!("{} per second", traffic.title), 0, rate));
+        }
+        rows.push(row(format!("CPU µs, {}", traffic.title), 1, cost));
     }
+    rows
 }
 
-/// Returns the rows of the report, with a value for each column of the contest.
-fn rows(samples: &Samples<Sample>, idle: Vec<Option<f64>>) -> Vec<Row> {
-    let (rates, costs) = (
-        samples.medians(|sample| sample.cost.rate),
-        samples.medians(|sample| sample.cost.cpu),
-    );
-    let tickets = samples.medians(|sample| sample.tickets);
-    let row = |name: String, digits, values: &[Option<f64>]| Row {
-        name,
-        digits,
-        values: values.to_vec(),
-    };
-    let mut rows = Vec::new();
-    for (load, (title, scenario, _)) in LOADS.iter().enumerate() {
-        if *scenario == "connect" {
-            rows.push(row(format!("{title} per second"), 0, &rates[load]));
+/// Returns the rows of user-space instructions, in thousands.
+fn counted_rows(contest: &mut Contest<'_>, origin: SocketAddr) -> Result<Vec<Row>> {
+    let counted: Vec<&Traffic> = LOADS.iter().filter(|load| load.counted > 0).collect();
+    let load = |traffic: &&Traffic| Ok((traffic.plan(origin)?.0, traffic.counted));
+    let loads: Vec<(Plan, u64)> = counted.iter().map(load).collect::<Result<_>>()?;
+    let counts = contest.each("instructions", |contest, column| {
+        instructions::per_request(contest, column, PROTOCOLS, origin, &loads)
+    });
+    let mut values = vec![vec![None; counts.len()]; loads.len()];
+    for (column, counts) in counts.into_iter().enumerate() {
+        for (row, count) in counts.into_iter().flatten().enumerate() {
+            let sample = contest.noted(column, "instructions", count);
+            values[row][column] = sample.map(|sample| sample.instructions / 1_000.0);
         }
-        rows.push(row(format!("CPU µs, {title}"), 1, &costs[load]));
     }
-    rows.push(row(
+    let title = |traffic: &Traffic| format!("1,000 instructions, {}", traffic.title);
+    let rows = counted.into_iter().zip(values);
+    Ok(rows
+        .map(|(traffic, values)| row(title(traffic), 0, values))
+        .collect())
+}
+
+fn idle_row(contest: &mut Contest<'_>, origin: SocketAddr) -> Row {
+    machine::raise_descriptor_limit();
+    let values = contest.each("idle connections", |contest, column| {
+        let proxy = contest.start(column, PROTOCOLS, origin, &[])?;
+        let (plan, _) = Traffic::new("idle", "small", false, 0).plan(proxy.listen)?;
+        idle::kib_per_connection(&proxy, plan, IDLE)
+    });
+    row(
         format!("KiB of RSS, one of {IDLE} idle connections"),
         1,
-        &idle,
-    ));
-    rows.push(row(
-        String::from("session tickets per connection"),
-        1,
-        &tickets[0],
-    ));
-    rows
+        values,
+    )
+}
+
+fn row(name: String, digits: usize, values: Vec<Option<f64>>) -> Row {
+    Row {
+        name,
+        digits,
+        values,
+    }
 }
 
 /// Returns the table of one library: ours and Pingora with it, and what comes as it is.
@@ -168,17 +222,14 @@ fn table(contest: &Contest<'_>, library: Library, rows: &[Row]) -> Table {
         .enumerate()
         .filter(|(_, entry)| entry.library.is_none_or(|found| found == library))
         .collect();
-    let row = |row: &Row| Row {
-        name: row.name.clone(),
-        digits: row.digits,
-        values: chosen
-            .iter()
-            .map(|(column, _)| row.values[*column])
-            .collect(),
+    let columns = chosen.iter().map(|(column, _)| *column);
+    let of_library = |all: &Row| {
+        let values = columns.clone().map(|column| all.values[column]);
+        row(all.name.clone(), all.digits, values.collect())
     };
     Table {
         title: String::from(library.name()),
+        rows: rows.iter().map(of_library).collect(),
         columns: chosen.iter().map(|(_, entry)| entry.name()).collect(),
-        rows: rows.iter().map(row).collect(),
     }
 }

@@ -13,10 +13,9 @@ use rustix::process::Signal;
 
 use crate::Result;
 use crate::contest::Contest;
-use crate::load::{Amount, Load, Pace};
+use crate::load::{Amount, Load, Pace, Plan};
 use crate::process::output;
 use crate::proxies::{Protocols, Running};
-use crate::scenario::Scenario;
 
 /// What one request costs.
 #[derive(Clone, Copy, Debug)]
@@ -39,21 +38,26 @@ const ALLOCATORS: [&str; 6] = [
     "memalign",
 ];
 
-/// Runs each scenario on one instrumented proxy.
+/// Counts each of `loads`, whatever their target and so many requests of it, on one instrumented
+/// proxy.
 pub fn per_request(
     contest: &Contest<'_>,
     column: usize,
     protocols: Protocols,
     origin: SocketAddr,
-    scenarios: &[&Scenario],
+    loads: &[(Plan, u64)],
 ) -> Result<Vec<Result<Sample>>> {
     let prefix = contest.scratch.join(format!("callgrind.{column}"));
     let mut proxy = contest.start(column, protocols, origin, &instrument(&prefix))?;
     let mut samples = Vec::new();
-    for (index, scenario) in scenarios.iter().enumerate() {
-        let sample = Load::open(scenario.plan(proxy.listen)).and_then(|mut load| {
+    for (index, (plan, requests)) in loads.iter().enumerate() {
+        let plan = Plan {
+            target: proxy.listen,
+            ..plan.clone()
+        };
+        let sample = Load::open(plan).and_then(|mut load| {
             let run = |count| load.run(Pace::Closed, Amount::Requests(count)).map(|_| ());
-            count(&proxy, &prefix, index + 1, scenario.counted, run)
+            count(&proxy, &prefix, index + 1, *requests, run)
         });
         samples.push(sample);
     }
