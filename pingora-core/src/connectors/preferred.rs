@@ -30,9 +30,11 @@ impl PreferredHttpVersion {
         h1_only.insert(peer);
     }
 
-    /// Returns whether the peer with this reuse hash is to be offered HTTP/1 only.
-    pub(super) fn is_h1_only(&self, peer: u64) -> bool {
-        self.h1_only.read().contains(&peer)
+    /// Returns whether the peer with this reuse hash, made only if there are any, is to be offered
+    /// HTTP/1 only.
+    pub(super) fn is_h1_only(&self, peer: impl FnOnce() -> u64) -> bool {
+        let h1_only = self.h1_only.read();
+        !h1_only.is_empty() && h1_only.contains(&peer())
     }
 }
 
@@ -45,7 +47,7 @@ mod tests {
         let preferred = PreferredHttpVersion::new();
         for peer in 0..2 * MAX_PEERS as u64 {
             preferred.prefer_h1(peer);
-            assert!(preferred.is_h1_only(peer));
+            assert!(preferred.is_h1_only(|| peer));
         }
         assert_eq!(preferred.h1_only.read().len(), MAX_PEERS);
     }

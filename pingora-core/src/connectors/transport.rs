@@ -150,7 +150,7 @@ impl TransportConnector {
 
     /// Returns whether `peer` is to be offered HTTP/1 only.
     pub(super) fn is_h1_only(&self, peer: &impl Peer) -> bool {
-        self.preferred_http_version.is_h1_only(peer.reuse_hash())
+        self.preferred_http_version.is_h1_only(|| peer.reuse_hash())
     }
 
     #[cfg(test)]

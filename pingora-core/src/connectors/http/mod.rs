@@ -112,9 +112,12 @@ where
     ) {
         match session {
             HttpSession::H1(session) => {
-                self.h1
-                    .release_http_session(session, peer, idle_timeout)
-                    .await;
+                // What `release_http_session` there does, without a future around the one that waits: the
+                // future of each request would be as much larger.
+                if let Some(stream) = session.reuse().await {
+                    let transport = self.h1.transport();
+                    transport.release_stream(stream, peer.reuse_hash(), idle_timeout);
+                }
             }
             HttpSession::H2(session) => self.h2.release_http_session(session, peer, idle_timeout),
             HttpSession::Custom(session) => {
