@@ -93,13 +93,12 @@ where
 
     /// Sends what is queued for a custom client.
     pub(super) async fn send_tasks(&mut self) -> Result<()> {
-        let tasks = std::mem::take(&mut self.tasks);
-        if tasks.is_empty() {
+        let Some(tasks) = self.tasks.take() else {
             return Ok(());
-        }
+        };
         self.session
             .downstream_session
-            .response_duplex_vec(tasks)
+            .response_duplex_vec(tasks.0)
             .await
             .map(|_| ())
             .map_err(Error::into_down)

@@ -48,10 +48,14 @@ pub(crate) struct Exchange<'a, SV: ProxyHttp, L> {
     /// A filter asked for a pause before the next piece of the response.
     pub(super) pause: Option<Box<Deadline>>,
     /// What a custom client is to be sent; the other sessions have queues of their own.
-    pub(super) tasks: Vec<HttpTask>,
+    pub(super) tasks: Option<Box<Tasks>>,
     /// What custom protocols say beside request and response.
     pub(super) messages: Option<Box<Messages>>,
 }
+
+/// Boxed in an exchange, which is to be small: few clients have a protocol of their own.
+#[derive(Default)]
+pub(super) struct Tasks(pub(super) Vec<HttpTask>);
 
 /// What happened; the work is done after the wait.
 pub(super) enum Event {
@@ -105,7 +109,7 @@ where
             request_run: 0,
             refused: None,
             pause: None,
-            tasks: Vec::new(),
+            tasks: None,
             messages: None,
         }
     }

@@ -262,7 +262,7 @@ where
 
     fn queue(&mut self, task: HttpTask) -> Result<()> {
         if self.session.is_custom() {
-            self.tasks.push(task);
+            self.tasks.get_or_insert_default().0.push(task);
             return Ok(());
         }
         self.downstream().queue_task(task).map(|_| ())
