@@ -23,9 +23,9 @@ tasks:
 
 options of h1:
   --quick           about a minute: one short round, fewer counted scenarios
-  --scenario NAME   this one only (repeatable): small, browser, 64k, 64k-chunked, 1m, upload, connect
+  --scenario NAME   this one only, of h1 (repeatable): small, browser, 64k, 64k-chunked, 1m, upload, connect
   --only A,B        these proxies only: ours, pingora, hyper, nginx, haproxy
-  --library A,B     these TLS libraries only: openssl, boringssl, rustls, s2n
+  --library A,B     these TLS libraries only, of tls: openssl, boringssl, rustls, s2n
   --rounds N        rounds per scenario (default 5)
   --timing          requests per second, CPU time and latency only, no instruments
   --ours PROGRAM    measure this instead of building minimal_proxy: before and after a change
@@ -56,8 +56,6 @@ pub struct Options {
     pub counted: usize,
     /// Whether the tables go into docs/benchmarks.md.
     pub write: bool,
-    /// Whether it has to be short.
-    pub quick: bool,
     /// Whether memory, system calls and instructions are measured.
     pub instruments: bool,
     /// A build of `minimal_proxy` to measure instead of a new one.
@@ -126,7 +124,6 @@ impl Options {
             scenarios,
             proxies,
             libraries,
-            quick,
             rounds: rounds.unwrap_or(if quick { 1 } else { ROUNDS }),
             time: if quick { QUICK_TIME } else { TIME },
             write: write || whole,
