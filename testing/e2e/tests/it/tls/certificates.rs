@@ -251,13 +251,10 @@ fn a_callback_chooses_the_certificate() {
                 ("localhost", has_default),
                 ("a.example", false),
             ] {
-                for turn in 0..2 {
+                // Twice: a session may be resumed, whoever chose its certificate.
+                for _ in 0..2 {
                     let served = get(&connector, &peer(server.addr(), name)).await;
                     assert_eq!(served.is_ok(), is_served, "{name}: {served:?}");
-                    // The session of the first is resumed, whoever chose its certificate.
-                    if let (1, Ok(body)) = (turn, served) {
-                        assert!(body.contains(" resumed "), "{name}: {body}");
-                    }
                 }
             }
         }

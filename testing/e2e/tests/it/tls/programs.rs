@@ -139,7 +139,13 @@ fn openssl_s_client_is_served() {
             }
         }
         for refused in [&["-tls1_1"][..], &["-cipher", "AES128-SHA", "-tls1_2"]] {
-            assert_eq!(s_client(&server, refused).await, None, "{refused:?}");
+            // It is content with a connection that is closed without an alert.
+            let text = s_client(&server, refused).await;
+            let is_refused = |text: &String| text.contains("Cipher is (NONE)");
+            assert!(
+                text.as_ref().is_none_or(is_refused),
+                "{refused:?}: {text:?}"
+            );
         }
     });
 }
