@@ -16,12 +16,15 @@
 //! | `absent` | pre-shared keys and policies, types without a value where a library has none |
 //!
 //! What does not depend on the library is written once: `handshake` (timeouts, names, offload),
-//! `settings` (files, errors), `lazy` (what a connector makes of its options), `certificates` (several of
+//! `settings` (files, errors), `lazy` (what a connector makes of its options), `by_peer` (what it
+//! keeps for each of its peers), `certificates` (several of
 //! them, reloaded), `ocsp` (what is stapled to them), `hello` (the ClientHello), `stream_traits` (what a TLS stream passes on to the one below), `keylog`.
 //!
 //! Without a TLS feature that is `none`, where every type that would need a library is
 //! uninhabited: what cannot work does not compile or answers with an error naming the features.
 
+#[cfg(feature = "any_tls")]
+mod by_peer;
 #[cfg(feature = "any_tls")]
 mod certificates;
 mod contract;

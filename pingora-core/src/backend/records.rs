@@ -1,6 +1,10 @@
 //! How the parts of a write become TLS records, for libraries that take one part at a time.
 
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::AsyncWrite;
 
 /// The plaintext of a TLS record (RFC 8446, section 5.1): more in one write makes two records.
 const MAX_RECORD: usize = 16 * 1024;
@@ -8,8 +12,20 @@ const MAX_RECORD: usize = 16 * 1024;
 /// Parts at least as long as this are worth a record of their own; shorter ones are copied together.
 const GATHER_BELOW: usize = 4 * 1024;
 
+/// Writes what is to be sent first of `parts` to a stream that takes one.
+pub(super) fn poll_write_gathered<S: AsyncWrite + Unpin>(
+    stream: &mut S,
+    cx: &mut Context<'_>,
+    parts: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    match gather(parts) {
+        Gathered::One(part) => Pin::new(stream).poll_write(cx, part),
+        Gathered::Copy(parts) => Pin::new(stream).poll_write(cx, &parts),
+    }
+}
+
 /// How to send several parts in as few records as is sensible.
-pub(super) enum Gathered<'a> {
+enum Gathered<'a> {
     /// This part alone.
     One(&'a [u8]),
     /// These parts, copied together.
@@ -20,7 +36,7 @@ pub(super) enum Gathered<'a> {
 ///
 /// A head of some hundred bytes would otherwise travel in a record of its own before the body.
 /// Given the same parts it returns the same bytes, as libraries want of a write that is tried again.
-pub(super) fn gather<'a>(parts: &'a [IoSlice<'_>]) -> Gathered<'a> {
+fn gather<'a>(parts: &'a [IoSlice<'_>]) -> Gathered<'a> {
     let mut rest = parts
         .iter()
         .map(|part| &**part)

@@ -1,4 +1,62 @@
 //! [`as_its_stream`]: what a layer over a connection says of itself is what the connection says.
+//! [`pass_reads`] and [`pass_writes`]: what it passes on to it.
+
+/// The method of `AsyncRead`, passed on to a field; within its `impl`.
+macro_rules! pass_reads {
+    ($($field:ident).+) => {
+        fn poll_read(
+            mut self: std::pin::Pin<&mut Self>,
+            cx: &mut std::task::Context<'_>,
+            buf: &mut tokio::io::ReadBuf<'_>,
+        ) -> std::task::Poll<std::io::Result<()>> {
+            std::pin::Pin::new(&mut self.$($field).+).poll_read(cx, buf)
+        }
+    };
+}
+
+/// The methods of `AsyncWrite` but those for several parts, passed on to a field; within its `impl`.
+macro_rules! pass_writes {
+    ($($field:ident).+) => {
+        fn poll_write(
+            mut self: std::pin::Pin<&mut Self>,
+            cx: &mut std::task::Context<'_>,
+            buf: &[u8],
+        ) -> std::task::Poll<std::io::Result<usize>> {
+            std::pin::Pin::new(&mut self.$($field).+).poll_write(cx, buf)
+        }
+
+        fn poll_flush(
+            mut self: std::pin::Pin<&mut Self>,
+            cx: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<std::io::Result<()>> {
+            std::pin::Pin::new(&mut self.$($field).+).poll_flush(cx)
+        }
+
+        fn poll_shutdown(
+            mut self: std::pin::Pin<&mut Self>,
+            cx: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<std::io::Result<()>> {
+            std::pin::Pin::new(&mut self.$($field).+).poll_shutdown(cx)
+        }
+    };
+}
+
+/// The methods of `AsyncWrite` for several parts, passed on to a field; within its `impl`.
+macro_rules! pass_vectored_writes {
+    ($($field:ident).+) => {
+        fn poll_write_vectored(
+            mut self: std::pin::Pin<&mut Self>,
+            cx: &mut std::task::Context<'_>,
+            bufs: &[std::io::IoSlice<'_>],
+        ) -> std::task::Poll<std::io::Result<usize>> {
+            std::pin::Pin::new(&mut self.$($field).+).poll_write_vectored(cx, bufs)
+        }
+
+        fn is_write_vectored(&self) -> bool {
+            self.$($field).+.is_write_vectored()
+        }
+    };
+}
 
 /// Implements, for a type with a field `stream`, all that [`IO`](super::IO) wants beside reading and writing.
 macro_rules! as_its_stream {
@@ -71,4 +129,4 @@ macro_rules! as_its_stream {
     };
 }
 
-pub(crate) use as_its_stream;
+pub(crate) use {as_its_stream, pass_reads, pass_vectored_writes, pass_writes};

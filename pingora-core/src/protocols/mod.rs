@@ -10,7 +10,7 @@ pub mod ext_test;
 
 pub mod http;
 pub mod l4;
-mod layered;
+pub(crate) mod layered;
 pub mod proxy_protocol;
 pub mod raw_connect;
 pub(crate) mod rewound;

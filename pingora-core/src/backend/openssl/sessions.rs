@@ -4,21 +4,19 @@
 //! have made it in the same way: the key is the peer's reuse hash, which covers server name,
 //! authorities, client certificate and everything else that tells connections apart.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use super::differences::lifetime;
+use crate::backend::by_peer::{ByPeer, MAX_PEERS};
 use crate::backend::library::error::ErrorStack;
 use crate::backend::library::ex_data::Index;
 use crate::backend::library::ssl::{
     Ssl, SslContextBuilder, SslRef, SslSession, SslSessionCacheMode, SslVersion,
 };
-
-/// For how many peers sessions are kept. One takes some kilobytes, mostly certificates.
-const MAX_PEERS: usize = 1024;
 
 /// How many sessions are kept for a peer. TLS 1.3 uses each once (RFC 8446, appendix C.4), and
 /// servers give two at a time.
@@ -27,15 +25,13 @@ const MAX_PER_PEER: usize = 4;
 /// The longest a session is kept, whatever the server says (RFC 8446, section 4.6.1: a week).
 const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The sessions of one connector.
-#[derive(Default)]
-pub(super) struct Sessions(Mutex<Kept>);
+/// The sessions of one connector, those of a peer with the time they end, the newest last.
+pub(super) struct Sessions(Mutex<ByPeer<u64, VecDeque<(Instant, SslSession)>>>);
 
-#[derive(Default)]
-struct Kept {
-    of_peer: HashMap<u64, VecDeque<(Instant, SslSession)>>,
-    /// The keys in the order in which they came; those that are gone may be among them.
-    order: VecDeque<u64>,
+impl Default for Sessions {
+    fn default() -> Self {
+        Sessions(Mutex::new(ByPeer::new(MAX_PEERS)))
+    }
 }
 
 impl Sessions {
@@ -71,11 +67,10 @@ impl Sessions {
     fn keep(&self, key: u64, session: SslSession) {
         let expires = Instant::now() + lifetime(&session).min(MAX_AGE);
         let mut kept = self.0.lock();
-        if !kept.of_peer.contains_key(&key) {
-            kept.make_room();
-            kept.order.push_back(key);
-        }
-        let sessions = kept.of_peer.entry(key).or_default();
+        kept.insert(key, VecDeque::new());
+        let Some(sessions) = kept.get_mut(&key) else {
+            return;
+        };
         if sessions.len() == MAX_PER_PEER {
             sessions.pop_front();
         }
@@ -85,7 +80,7 @@ impl Sessions {
     /// Returns the newest session; one of TLS 1.2 stays for the next.
     fn take(&self, key: u64) -> Option<SslSession> {
         let mut kept = self.0.lock();
-        let sessions = kept.of_peer.get_mut(&key)?;
+        let sessions = kept.get_mut(&key)?;
         let (expires, session) = sessions.pop_back()?;
         if expires <= Instant::now() {
             // The others are older.
@@ -96,17 +91,6 @@ impl Sessions {
             sessions.push_back((expires, session.clone()));
         }
         Some(session)
-    }
-}
-
-impl Kept {
-    /// Forgets the peers that came first when there are too many.
-    fn make_room(&mut self) {
-        while self.order.len() >= MAX_PEERS {
-            if let Some(oldest) = self.order.pop_front() {
-                self.of_peer.remove(&oldest);
-            }
-        }
     }
 }
 

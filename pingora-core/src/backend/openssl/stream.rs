@@ -9,15 +9,16 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use pingora_error::{Error, ErrorType, Result};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::cert::{get_organization, get_serial, sha256};
 use super::reasons;
 use crate::backend::handshake::timing;
 use crate::backend::library::ssl::{self, NameType, Ssl, SslRef, SslVerifyMode};
 use crate::backend::library::tokio_ssl::SslStream as LibraryStream;
-use crate::backend::records::{Gathered, gather};
+use crate::backend::records::poll_write_gathered;
 use crate::backend::stream_traits::stream_traits;
+use crate::protocols::layered::{pass_reads, pass_writes};
 use crate::protocols::tls::SslDigest;
 use crate::protocols::{ALPN, Peek, Shutdown, Ssl as TlsFacts, TimingDigest};
 
@@ -122,34 +123,14 @@ impl<T> AsyncRead for SslStream<T>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.ssl).poll_read(cx, buf)
-    }
+    pass_reads!(ssl);
 }
 
 impl<T> AsyncWrite for SslStream<T>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.ssl).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.ssl).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.ssl).poll_shutdown(cx)
-    }
+    pass_writes!(ssl);
 
     /// Sends short parts in one record.
     fn poll_write_vectored(
@@ -157,10 +138,7 @@ where
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match gather(bufs) {
-            Gathered::One(part) => Pin::new(&mut self.ssl).poll_write(cx, part),
-            Gathered::Copy(parts) => Pin::new(&mut self.ssl).poll_write(cx, &parts),
-        }
+        poll_write_gathered(&mut self.ssl, cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {

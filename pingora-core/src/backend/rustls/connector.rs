@@ -4,7 +4,6 @@
 //! resume in it. So there is one for each reuse hash, which covers just that; the sessions of one
 //! peer are then not those of another.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -14,6 +13,7 @@ use super::CaType;
 use super::cert::{load_pair, load_roots};
 use super::stream::TlsStream;
 use super::verifier::{PeerVerifier, server_name as library_name};
+use crate::backend::by_peer::{ByPeer, MAX_PEERS};
 use crate::backend::handshake::{Identity, check_names, identity_of, server_name, within_limit};
 use crate::backend::keylog::KeyLog;
 use crate::backend::lazy::{self, Files};
@@ -26,9 +26,6 @@ use crate::backend::library::{
 use crate::backend::settings::TLS_CONF_ERR;
 use crate::protocols::{ALPN, IO};
 use crate::upstreams::peer::Peer;
-
-/// For how many peers configurations, and their sessions, are kept.
-const MAX_PEERS: usize = 1024;
 
 /// How many sessions are kept for a peer: TLS 1.3 uses each once, and servers give two at a time.
 const MAX_SESSIONS: usize = 4;
@@ -45,14 +42,8 @@ pub(crate) struct Made {
     roots: Arc<RootCertStore>,
     presented: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
     keylog: Option<Arc<KeyLog>>,
-    configs: Mutex<Configs>,
-}
-
-/// Configurations by reuse hash, and whether HTTP/2 was ruled out; the oldest go first.
-#[derive(Default)]
-struct Configs {
-    of_peer: HashMap<(u64, Option<u8>), Arc<ClientConfig>>,
-    order: VecDeque<(u64, Option<u8>)>,
+    /// By reuse hash, and whether HTTP/2 was ruled out.
+    configs: Mutex<ByPeer<(u64, Option<u8>), Arc<ClientConfig>>>,
 }
 
 impl lazy::Made for Made {
@@ -77,7 +68,7 @@ impl lazy::Made for Made {
             roots: Arc::new(roots),
             presented,
             keylog: files.keylog.then(KeyLog::from_env).flatten().map(Arc::new),
-            configs: Mutex::default(),
+            configs: Mutex::new(ByPeer::new(MAX_PEERS)),
         })
     }
 }
@@ -93,21 +84,13 @@ impl Made {
             peer.reuse_hash(),
             alpn_override.map(ALPN::get_max_http_version),
         );
-        if let Some(config) = self.configs.lock().of_peer.get(&key) {
+        if let Some(config) = self.configs.lock().get_mut(&key) {
             return Ok(config.clone());
         }
         let identity = identity_of(peer)?;
         let config = self.new_config(peer, &identity, alpn_override);
         let config = Arc::new(config.map_err(|e| unusable(&e))?);
-        let mut configs = self.configs.lock();
-        if configs.of_peer.insert(key, config.clone()).is_none() {
-            configs.order.push_back(key);
-        }
-        while configs.order.len() > MAX_PEERS {
-            if let Some(oldest) = configs.order.pop_front() {
-                configs.of_peer.remove(&oldest);
-            }
-        }
+        self.configs.lock().insert(key, config.clone());
         Ok(config)
     }
 

@@ -1,15 +1,13 @@
 //! A TLS connection.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::ops::{Deref, DerefMut};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Instant;
 
 use async_trait::async_trait;
 use pingora_error::{Error, ErrorType, Result};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::{handshake_reason, library_error, verifier};
 use crate::backend::handshake::timing;
@@ -20,6 +18,7 @@ use crate::backend::library::{
 };
 use crate::backend::stream_traits::stream_traits;
 use crate::backend::x509::get_organization_serial_bytes;
+use crate::protocols::layered::{pass_reads, pass_vectored_writes, pass_writes};
 use crate::protocols::tls::SslDigest;
 use crate::protocols::{ALPN, Peek, Shutdown, Ssl, TimingDigest};
 
@@ -237,13 +236,6 @@ impl<T> TlsStream<T> {
     fn timing_ref(&self) -> &TimingDigest {
         self.inner.timing_ref()
     }
-
-    fn pin(&mut self) -> Pin<&mut LibraryStream<T>>
-    where
-        T: Unpin,
-    {
-        Pin::new(&mut self.inner.stream)
-    }
 }
 
 #[cold]
@@ -280,46 +272,15 @@ impl<T> AsyncRead for TlsStream<T>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.pin().poll_read(cx, buf)
-    }
+    pass_reads!(inner.stream);
 }
 
 impl<T> AsyncWrite for TlsStream<T>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.pin().poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.pin().poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.pin().poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.pin().poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
+    pass_writes!(inner.stream);
+    pass_vectored_writes!(inner.stream);
 }
 
 #[async_trait]

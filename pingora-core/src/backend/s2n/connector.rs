@@ -4,7 +4,7 @@
 //! tickets to it. So there is one for each reuse hash, which covers just that; the sessions of one
 //! peer are then not those of another.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use super::cert::{X509Pem, load_pair};
 use super::stream::{AutoFlushableStream, S2NConnectionBuilder, TlsStream};
 use super::verifier::Wanted;
 use super::{INTERMEDIATE, reason, set_keylog, set_policy, unusable};
+use crate::backend::by_peer::{ByPeer, MAX_PEERS};
 use crate::backend::handshake::{
     Identity, check_names, identity_of, server_name, timing, within_limit,
 };
@@ -32,9 +33,6 @@ use crate::backend::library::{
 use crate::backend::settings::TLS_CONF_ERR;
 use crate::protocols::{ALPN, IO};
 use crate::upstreams::peer::Peer;
-
-/// For how many peers configurations, and their sessions, are kept unless said otherwise.
-const MAX_PEERS: usize = 1024;
 
 /// How many sessions are kept for a peer: TLS 1.3 uses each once, and servers give two at a time.
 const MAX_SESSIONS: usize = 4;
@@ -53,18 +51,11 @@ pub(crate) struct Made {
     ca: Option<X509Pem>,
     presented: Option<(X509Pem, Vec<u8>)>,
     keylog: Option<&'static KeyLog>,
-    max_peers: usize,
-    configs: Mutex<Configs>,
+    /// By reuse hash, and whether HTTP/2 was ruled out.
+    configs: Mutex<ByPeer<(u64, Option<u8>), ConfigOfPeer>>,
 }
 
 type ConfigOfPeer = LibraryConnector<S2NConnectionBuilder>;
-
-/// Configurations by reuse hash, and whether HTTP/2 was ruled out; the oldest go first.
-#[derive(Default)]
-struct Configs {
-    of_peer: HashMap<(u64, Option<u8>), ConfigOfPeer>,
-    order: VecDeque<(u64, Option<u8>)>,
-}
 
 impl lazy::Made for Made {
     fn make(files: &Files) -> Result<Self> {
@@ -77,8 +68,7 @@ impl lazy::Made for Made {
                 .then(KeyLog::from_env)
                 .flatten()
                 .map(|log| &*Box::leak(Box::new(log))),
-            max_peers: files.cache_size.unwrap_or(MAX_PEERS),
-            configs: Mutex::default(),
+            configs: Mutex::new(ByPeer::new(files.cache_size.unwrap_or(MAX_PEERS))),
         })
     }
 }
@@ -90,7 +80,7 @@ impl Made {
             peer.reuse_hash(),
             alpn_override.map(ALPN::get_max_http_version),
         );
-        if let Some(config) = self.configs.lock().of_peer.get(&key) {
+        if let Some(config) = self.configs.lock().get_mut(&key) {
             return Ok(config.clone());
         }
         let identity = identity_of(peer)?;
@@ -101,15 +91,7 @@ impl Made {
         }
         let config = self.new_config(peer, &identity, alpn_override);
         let config = config.map_err(|e| unusable("cannot use the TLS settings of the peer", &e))?;
-        let mut configs = self.configs.lock();
-        if configs.of_peer.insert(key, config.clone()).is_none() {
-            configs.order.push_back(key);
-        }
-        while configs.order.len() > self.max_peers {
-            if let Some(oldest) = configs.order.pop_front() {
-                configs.of_peer.remove(&oldest);
-            }
-        }
+        self.configs.lock().insert(key, config.clone());
         Ok(config)
     }
 

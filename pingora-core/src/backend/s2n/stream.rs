@@ -18,9 +18,10 @@ use crate::backend::library::{
     Config, Connection, ConnectionBuilder, Mode, S2NError, S2NPolicy, TlsStream as LibraryStream,
     hash_certificate,
 };
-use crate::backend::records::{Gathered, gather};
+use crate::backend::records::poll_write_gathered;
 use crate::backend::stream_traits::stream_traits;
 use crate::backend::x509::get_organization_serial_bytes;
+use crate::protocols::layered::{pass_reads, pass_writes};
 use crate::protocols::tls::SslDigest;
 use crate::protocols::{ALPN, Peek, Shutdown, Ssl, TimingDigest};
 
@@ -398,34 +399,14 @@ impl<T> AsyncRead for TlsStream<T>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
+    pass_reads!(stream);
 }
 
 impl<T> AsyncWrite for TlsStream<T>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
+    pass_writes!(stream);
 
     /// Sends short parts in one record.
     fn poll_write_vectored(
@@ -433,10 +414,7 @@ where
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match gather(bufs) {
-            Gathered::One(part) => Pin::new(&mut self.stream).poll_write(cx, part),
-            Gathered::Copy(parts) => Pin::new(&mut self.stream).poll_write(cx, &parts),
-        }
+        poll_write_gathered(&mut self.stream, cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::protocols::Stream;
-use crate::protocols::layered::as_its_stream;
+use crate::protocols::layered::{as_its_stream, pass_reads};
 
 /// Bytes that are gathered before they are sent: the most TLS puts into a record.
 const GATHERED: usize = 16 * 1024;
@@ -148,13 +148,7 @@ fn give_back(mut buf: BytesMut) {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Gathered<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
+    pass_reads!(stream);
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
