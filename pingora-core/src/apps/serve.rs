@@ -3,7 +3,7 @@
 //! A connection spends most of its life waiting. It does so here, in a small future that holds no
 //! buffer and no session; those are made when bytes arrive and dropped after the response.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -54,32 +54,28 @@ where
         let mut stop = Stop::new(shutdown, stopped);
         let mut settings: Option<HttpPersistentSettings> = None;
         loop {
-            let first = match settings
-                .as_mut()
-                .and_then(HttpPersistentSettings::take_prefix)
-            {
-                Some(prefix) => Some(Input::from(prefix)),
-                None => match idle_limit(settings.as_ref(), self.server_options()) {
-                    Idle::Close => None,
-                    Idle::Wait(limit) => first_bytes(&mut stream, limit, &mut stop).await,
-                },
+            // Nothing of this is kept by a connection that waits.
+            let mut first = if let Some(prefix) = prefix(settings.as_mut()) {
+                Some(prefix)
+            } else if let Idle::Wait(limit) = idle_limit(settings.as_ref(), self.server_options()) {
+                FirstBytes::new(&mut stream, limit, &mut stop).await
+            } else {
+                None
             };
-            let Some(mut first) = first else {
+            if first.is_none() {
                 stream.shutdown().await;
                 return None;
-            };
+            }
             if settings.is_none() && self.server_options().is_some_and(|o| o.h2c) {
                 let looked = Box::pin(starts_h2(&mut stream, &mut first, &mut stop));
-                if looked.await {
-                    // Copied, so that the connection does not keep the buffer they came in.
-                    let start = Bytes::copy_from_slice(&first.buf);
-                    drop(first);
+                if let Some(start) = looked.await {
                     let stream = Box::new(Rewound::new(stream, start));
                     let app = Arc::clone(self);
                     Box::pin(serve_h2::serve(app, stream, shutdown.clone())).await;
                     return None;
                 }
             }
+            let first = first.unwrap_or_default();
             let session = new_session(stream, first, settings, self.server_options(), shutdown);
             let reused = self.process_new_http(session, shutdown).await?;
             (stream, settings) = reused.consume();
@@ -94,19 +90,30 @@ where
 /// What tells HTTP/2 from any other request (RFC 9113 section 3.4).
 const PREFACE_START: &[u8] = b"PRI ";
 
-/// Returns whether the connection starts as one of HTTP/2 does; reads on while that is open.
-async fn starts_h2<F>(stream: &mut Stream, first: &mut Input, stop: &mut Stop<'_, F>) -> bool
+/// Returns what was received if the connection starts as one of HTTP/2 does; reads on while that
+/// is open.
+async fn starts_h2<F>(
+    stream: &mut Stream,
+    first: &mut Option<Input>,
+    stop: &mut Stop<'_, F>,
+) -> Option<Bytes>
 where
     F: Future<Output = bool> + Send,
 {
+    let first = first.as_mut()?;
     while first.buf.len() < PREFACE_START.len() && PREFACE_START.starts_with(&first.buf) {
         let limit = Some(HttpLimits::default().head_timeout);
-        match first_bytes(stream, limit, stop).await {
-            Some(more) => first.append(&more.buf),
-            None => return false,
-        }
+        let more = FirstBytes::new(stream, limit, stop).await?;
+        first.append(&more.buf);
     }
-    first.buf.starts_with(PREFACE_START)
+    // Copied, so that the connection does not keep the buffer they came in.
+    let is_h2 = first.buf.starts_with(PREFACE_START);
+    is_h2.then(|| Bytes::copy_from_slice(&std::mem::take(first).buf))
+}
+
+/// Returns what the last request left of the next one.
+fn prefix(settings: Option<&mut HttpPersistentSettings>) -> Option<Input> {
+    settings?.take_prefix().map(Input::from)
 }
 
 /// How long a connection is kept while nothing comes.
@@ -136,34 +143,44 @@ fn idle_limit(
 /// Ends when the client closes or the time is over. When the server stops, a request that is on
 /// its way already has a moment to arrive: closing at once would lose it.
 ///
-/// This is all there is of an idle connection, so it is no `async fn`: that would keep its
-/// arguments twice.
-fn first_bytes<F>(
-    stream: &mut Stream,
-    limit: Option<Duration>,
-    stop: &mut Stop<'_, F>,
-) -> impl Future<Output = Option<Input>> + Send
-where
-    F: Future<Output = bool> + Send,
-{
-    let mut timer = limit.map(Deadline::new);
-    async move {
-        let mut watching = true;
-        // Cancel-safe: bytes are only taken when the future is ready.
-        poll_fn(|cx| {
-            if let Poll::Ready(first) = poll_first_bytes(stream, cx) {
-                return Poll::Ready(first.ok().filter(|first| !first.buf.is_empty()));
-            }
-            if watching && stop.is_due(cx) {
-                watching = false;
-                timer = Some(Deadline::new(LAST_REQUEST_GRACE));
-            }
-            match &mut timer {
-                Some(timer) => timer.poll_elapsed(cx).map(|()| None),
-                None => Poll::Pending,
-            }
-        })
-        .await
+/// Cancel-safe: bytes are only taken when the future is ready. This is all there is of an idle
+/// connection, so it is no `async fn`: that would keep its arguments twice.
+struct FirstBytes<'a, 'b, F> {
+    stream: &'a mut Stream,
+    timer: Option<Deadline>,
+    stop: &'a mut Stop<'b, F>,
+    /// The stop was not seen yet.
+    watching: bool,
+}
+
+impl<'a, 'b, F> FirstBytes<'a, 'b, F> {
+    /// Returns the wait, which ends after `limit`.
+    fn new(stream: &'a mut Stream, limit: Option<Duration>, stop: &'a mut Stop<'b, F>) -> Self {
+        FirstBytes {
+            stream,
+            timer: limit.map(Deadline::new),
+            stop,
+            watching: true,
+        }
+    }
+}
+
+impl<F: Future<Output = bool>> Future for FirstBytes<'_, '_, F> {
+    type Output = Option<Input>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Input>> {
+        let this = &mut *self;
+        if let Poll::Ready(first) = poll_first_bytes(this.stream, cx) {
+            return Poll::Ready(first.ok().filter(|first| !first.buf.is_empty()));
+        }
+        if this.watching && this.stop.is_due(cx) {
+            this.watching = false;
+            this.timer = Some(Deadline::new(LAST_REQUEST_GRACE));
+        }
+        match &mut this.timer {
+            Some(timer) => timer.poll_elapsed(cx).map(|()| None),
+            None => Poll::Pending,
+        }
     }
 }
 

@@ -161,12 +161,19 @@ impl Session {
 
     /// Returns that the request is for the host named in TLS, where that matters.
     fn check_server_name(&self) -> Result<()> {
-        let limits = match self {
-            Session::H1(session) => session.limits(),
-            Session::H2(session) => session.limits(),
+        let (limits, tls) = match self {
+            // Asked of the stream: a digest costs memory, and plain connections need none for this.
+            Session::H1(session) => (session.limits(), session.stream().get_ssl_digest()),
+            Session::H2(session) => {
+                let digest = session.digest();
+                (
+                    session.limits(),
+                    digest.and_then(|digest| digest.ssl_digest.clone()),
+                )
+            }
             Session::Subrequest(_) | Session::Custom(_) => return Ok(()),
         };
-        match self.digest().and_then(|digest| digest.ssl_digest.as_ref()) {
+        match tls {
             Some(tls) if tls.verifies_client() && !limits.allow_misdirected => {
                 authority::check_server_name(self.req_header(), tls.server_name())
             }

@@ -1147,6 +1147,18 @@ async fn drains_within_limits() {
 
 // --- the rest ---
 
+/// Idle connections would keep it, and requests pay for it.
+#[tokio::test]
+async fn reading_a_request_makes_no_digest() {
+    let (near, mut far) = tokio::io::duplex(64);
+    let mut session = crate::protocols::http::ServerSession::new_http1(Box::new(near));
+    far.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .unwrap();
+    assert!(session.read_request().await.unwrap());
+    assert!(session.as_http1().unwrap().state.digest.get().is_none());
+}
+
 #[tokio::test]
 async fn remembers_what_belongs_to_the_connection() {
     let (near, _far) = tokio::io::duplex(64);
