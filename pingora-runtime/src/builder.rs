@@ -99,7 +99,10 @@ pub(crate) fn configure(
     blocking: &BlockingPoolOpts,
     opts: &RuntimeOpts,
 ) {
-    builder.enable_all().thread_name(name);
+    builder
+        .enable_all()
+        .thread_name(name)
+        .on_thread_start(crate::enter_thread);
     if let Some(max_threads) = blocking.max_threads {
         builder.max_blocking_threads(max_threads.max(1));
     }

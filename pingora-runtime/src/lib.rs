@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,29 @@ mod metrics;
 
 pub use builder::RuntimeBuilder;
 pub use no_steal::{NoStealRuntime, current_handle};
+
+thread_local! {
+    static IS_OURS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Returns whether the calling thread was started by a [`Runtime`]: tasks spawned here run while it
+/// does, on this thread or others of the same runtime.
+///
+/// ```
+/// let runtime = pingora_runtime::Runtime::new_steal(1, "test");
+/// let there = runtime.get_handle().spawn(async { pingora_runtime::is_runtime_thread() });
+/// assert!(runtime.get_handle().block_on(there).unwrap());
+/// assert!(!pingora_runtime::is_runtime_thread());
+/// # runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+/// ```
+pub fn is_runtime_thread() -> bool {
+    IS_OURS.get()
+}
+
+/// Marks the calling thread as one of a runtime.
+fn enter_thread() {
+    IS_OURS.set(true);
+}
 
 /// A runtime of either kind. Made by [`RuntimeBuilder`] or, with default options, by its own
 /// constructors.

@@ -184,6 +184,7 @@ impl NoStealRuntime {
         let (end, until) = oneshot::channel::<Instant>();
         let run = move || {
             POOL.with(|cell| cell.get_or_init(|| pool).len());
+            crate::enter_thread();
             match runtime.block_on(until) {
                 Ok(by) => runtime.shutdown_timeout(by.saturating_duration_since(Instant::now())),
                 Err(_dropped) => runtime.shutdown_background(),

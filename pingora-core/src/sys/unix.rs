@@ -38,6 +38,11 @@ pub(crate) fn is_ipv6(socket: &Socket) -> io::Result<bool> {
     Ok(Domain::from(i32::from(address.family())) == Domain::IPV6)
 }
 
+/// Sends what the socket has room for, without waiting and without a signal if nobody receives it.
+pub(crate) fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
+    borrow(fd)?.send_with_flags(bytes, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT)
+}
+
 /// Sets the size of the receive buffer in bytes; the kernel may use another.
 pub(crate) fn set_recv_buf(fd: RawFd, bytes: usize) -> io::Result<()> {
     borrow(fd)?.set_recv_buffer_size(bytes)

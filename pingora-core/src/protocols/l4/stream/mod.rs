@@ -1,9 +1,11 @@
 //! A connection: a TCP, Unix or virtual socket with what a request needs to know about it.
 //!
 //! Idle connections are many, so the structure is small and owns no buffer while nothing is
-//! buffered. Reads of `SMALL_READ` bytes or more and vectored or large writes go straight to the
-//! socket: one system call, no copy. `raw` has the three kinds of socket, `timing` the clocks.
+//! buffered. Reads of `SMALL_READ` bytes or more and large writes go straight to the socket: one
+//! system call, no copy. `departures` makes the small sends of a turn together, `raw` has the three
+//! kinds of socket, `timing` the clocks.
 
+mod departures;
 mod raw;
 mod timing;
 
@@ -33,6 +35,7 @@ use crate::protocols::{
 };
 use crate::upstreams::peer::Tracer;
 
+use self::departures::Departing;
 use self::raw::RawStream;
 use self::timing::WaitTime;
 
@@ -115,6 +118,8 @@ impl L4BufferSettings {
 /// # Ok::<(), std::io::Error>(()) }).unwrap();
 /// ```
 pub struct Stream {
+    /// Handed over to be sent; before `raw`, which it must not outlive.
+    departing: Departing,
     raw: RawStream,
     /// Received bytes nobody has read yet; never empty.
     read_buffer: Option<Box<BytesMut>>,
@@ -142,6 +147,7 @@ pub struct Stream {
 impl Stream {
     fn new(raw: RawStream) -> Self {
         let mut stream = Stream {
+            departing: Departing::default(),
             raw,
             read_buffer: None,
             write_buffer: None,
@@ -176,7 +182,8 @@ impl Stream {
     /// Returns whether dropping this ends the connection as shutting it down does: a TCP socket
     /// that is closed ends its side, and nothing gathered would be lost.
     pub(crate) fn ends_when_dropped(&self) -> bool {
-        matches!(self.raw, RawStream::Tcp(_)) && self.write_buffer.is_none()
+        let is_tcp = matches!(self.raw, RawStream::Tcp(_));
+        is_tcp && self.write_buffer.is_none() && self.departing.settle()
     }
 
     /// Changes how much is buffered from now on.
@@ -288,16 +295,40 @@ impl Stream {
         Poll::Ready(Ok(()))
     }
 
+    /// Sends to the socket, or hands over what is small, behind all that was sent before.
+    fn poll_socket(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if let ([whole], RawStream::Tcp(socket)) = (bufs, &self.raw)
+            && self.departing.hand_over(socket.as_raw_fd(), whole)
+        {
+            return Poll::Ready(Ok(whole.len()));
+        }
+        ready!(self.poll_depart(cx))?;
+        Pin::new(&mut self.raw).poll_write_vectored(cx, bufs)
+    }
+
+    /// Sends what was handed over.
+    fn poll_depart(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let raw = &mut self.raw;
+        self.departing
+            .poll_rest(|bytes| Pin::new(&mut *raw).poll_write(cx, bytes))
+    }
+
     /// Sends the gathered writes, and frees their buffer.
     fn poll_send_gathered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(buffer) = &mut self.write_buffer {
-            let sent = ready!(Pin::new(&mut self.raw).poll_write(cx, buffer))?;
-            if sent == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        while let Some(mut buffer) = self.write_buffer.take() {
+            let sent = self.poll_socket(cx, &[IoSlice::new(&buffer)]);
+            if let Poll::Ready(Ok(sent)) = sent {
+                buffer.advance(sent);
             }
-            buffer.advance(sent);
-            if buffer.is_empty() {
-                self.write_buffer = None;
+            if !buffer.is_empty() {
+                self.write_buffer = Some(buffer);
+            }
+            if ready!(sent)? == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
         }
         Poll::Ready(Ok(()))
@@ -310,7 +341,7 @@ impl Stream {
             ready!(self.poll_send_gathered(cx))?;
         }
         if buf.len() >= capacity {
-            return Pin::new(&mut self.raw).poll_write(cx, buf);
+            return self.poll_socket(cx, &[IoSlice::new(buf)]);
         }
         if !buf.is_empty() {
             self.write_buffer
@@ -326,7 +357,7 @@ impl Stream {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_send_gathered(cx))?;
-        Pin::new(&mut self.raw).poll_write_vectored(cx, bufs)
+        self.poll_socket(cx, bufs)
     }
 
     fn poll_send_all(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -336,6 +367,7 @@ impl Stream {
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_send_gathered(cx))?;
+        ready!(self.poll_depart(cx))?;
         Pin::new(&mut self.raw).poll_shutdown(cx)
     }
 
