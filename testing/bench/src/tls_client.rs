@@ -161,14 +161,18 @@ impl ClientSessionStore for Tickets {
     fn insert_tls13_ticket(&self, _server: ServerName<'static>, value: Tls13ClientSessionValue) {
         self.received.fetch_add(1, Ordering::Relaxed);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.resumes && kept.len() < TICKETS {
+        if self.resumes {
             kept.push_back(value);
+        }
+        if kept.len() > TICKETS {
+            kept.pop_front();
         }
     }
 
     fn take_tls13_ticket(&self, _server: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.pop_front()
+        // The newest: a server that keeps sessions itself forgets the oldest.
+        kept.pop_back()
     }
 }
 
