@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use async_trait::async_trait;
 use pingora_core::apps::{HttpServerOptions, ServerApp};
 use pingora_core::server::Server;
+use pingora_core::server::configuration::ServerConf;
 use pingora_core::services::listening::Service;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::Result;
@@ -126,7 +127,12 @@ fn main() -> ExitCode {
 }
 
 fn prepare(minimal: Minimal, listen: &Listen, to_client: &str) -> Result<Server> {
-    let mut server = Server::new(None)?;
+    // One thread shares its tasks with nobody.
+    let conf = ServerConf {
+        work_stealing: false,
+        ..ServerConf::default()
+    };
+    let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
     if to_client == "tcp" {
         let proxy = tcp_proxy_service(&server.configuration, minimal);

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use async_trait::async_trait;
 use pingora::apps::HttpServerOptions;
 use pingora::prelude::*;
+use pingora::server::configuration::ServerConf;
 
 struct Minimal {
     upstream: SocketAddr,
@@ -56,7 +57,12 @@ fn main() {
         eprintln!("usage: bench-pingora --listen ADDR --upstream ADDR");
         std::process::exit(2);
     };
-    let mut server = Server::new(None).expect("the default configuration is valid");
+    // One thread shares its tasks with nobody.
+    let conf = ServerConf {
+        work_stealing: false,
+        ..ServerConf::default()
+    };
+    let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
     let minimal = Minimal {
         upstream,
