@@ -16,7 +16,7 @@
 //! queued no longer than its stream lives: [`Departing`] is dropped before the socket is.
 
 use std::cell::OnceCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::Future;
 use std::io;
 use std::os::fd::RawFd;
@@ -24,6 +24,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
+
+use tokio::runtime::Handle;
 
 use crate::sys;
 
@@ -36,8 +38,11 @@ const MAX_WAITING: usize = 24;
 /// Sends made without releasing the lock in between: others may wait for it.
 const SENT_AT_ONCE: usize = 8;
 
-/// How long after a socket had no room it is tried again, unless its stream sends something.
+/// How long after a socket had no room it is tried again, unless its stream sends something...
 const RETRY: Duration = Duration::from_millis(10);
+
+/// ...and how many sockets are tried at a time: clients that do not read must not cost much.
+const RETRIED_AT_ONCE: usize = 32;
 
 /// Turns in a row with a single send after which sends are no longer queued...
 const LONE_TURNS: u8 = 32;
@@ -46,11 +51,11 @@ const LONE_TURNS: u8 = 32;
 const NOT_QUEUED: u8 = 32;
 
 thread_local! {
-    static OF_THREAD: OnceCell<OfThread> = const { OnceCell::new() };
+    static OF_THREAD: OfThread = const { OfThread(OnceCell::new()) };
 }
 
 /// The queue of a thread, which ends with it.
-struct OfThread(Arc<Departures>);
+struct OfThread(OnceCell<Arc<Departures>>);
 
 /// What the streams served by a thread have handed over.
 #[derive(Debug, Default)]
@@ -65,9 +70,11 @@ struct Queue {
     /// The number of the first of them.
     first: u64,
     /// Those whose socket had no room.
-    blocked: Vec<(u64, Parcel)>,
+    blocked: BTreeMap<u64, Parcel>,
+    /// The number of the first of them to try again.
+    retry_from: u64,
     /// Those that could not be sent.
-    failed: Vec<(u64, io::Error)>,
+    failed: HashMap<u64, io::Error>,
     /// Buffers for the next ones.
     spare: Vec<Vec<u8>>,
     task: Option<Waker>,
@@ -103,12 +110,12 @@ impl Departing {
             match departures.lock().state(*number) {
                 State::Waiting(parcel) => return parcel.append(bytes),
                 State::Gone => {}
-                State::Blocked(_) | State::Failed(_) => return false,
+                State::Stuck => return false,
             }
         }
         // While the thread ends there is none.
-        let queued = OF_THREAD.try_with(|departures| {
-            let OfThread(departures) = departures.get_or_init(|| OfThread(Departures::start()));
+        let queued = OF_THREAD.try_with(|of_thread| {
+            let departures = of_thread.departures()?;
             let number = departures.lock().push(socket, bytes)?;
             match &mut self.0 {
                 Some((known, last)) if Arc::ptr_eq(known, departures) => *last = number,
@@ -137,23 +144,25 @@ impl Departing {
         let Some((departures, number)) = &self.0 else {
             return Poll::Ready(Ok(()));
         };
-        let mut queue = departures.lock();
-        queue.send_now(*number);
         // Ends: each round sends something, or returns.
-        let sent = loop {
-            match queue.state(*number) {
-                State::Waiting(_) | State::Gone => break Ok(()),
-                State::Failed(at) => break Err(queue.failed.swap_remove(at).1),
-                State::Blocked(at) => match ready!(write(&queue.blocked[at].1.bytes)) {
-                    Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
-                    Ok(sent) => queue.unblock(at, sent),
-                    Err(e) => break Err(e),
-                },
-            }
-        };
-        drop(queue);
-        self.0 = None;
-        Poll::Ready(sent)
+        loop {
+            let rest = departures.lock().take(*number);
+            let Ok(Some(mut parcel)) = rest else {
+                self.0 = None;
+                return Poll::Ready(rest.map(|_| ()));
+            };
+            // Without the lock: what `write` does is not known here.
+            let sent = match write(&parcel.bytes) {
+                Poll::Ready(Ok(0)) => Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(sent) => sent,
+                Poll::Pending => {
+                    departures.lock().put_back(*number, parcel);
+                    return Poll::Pending;
+                }
+            };
+            parcel.bytes.drain(..sent?);
+            departures.lock().put_back(*number, parcel);
+        }
     }
 }
 
@@ -161,26 +170,32 @@ impl Drop for Departing {
     /// Sends what still waits, as far as the socket has room.
     fn drop(&mut self) {
         if let Some((departures, number)) = &self.0 {
-            let mut queue = departures.lock();
-            queue.send_now(*number);
-            queue.forget(*number);
+            // Nobody is left to be told what could not be sent.
+            let _ = departures.lock().take(*number);
         }
     }
 }
 
-impl Departures {
-    /// Returns the queue of a thread, with a task on its runtime that empties it.
-    fn start() -> Arc<Self> {
-        let departures = Arc::new(Departures::default());
+impl OfThread {
+    /// Returns the queue, when it is first asked for with a task that empties it; `None` outside of
+    /// a runtime.
+    fn departures(&self) -> Option<&Arc<Departures>> {
+        if let Some(departures) = self.0.get() {
+            return Some(departures);
+        }
+        let runtime = Handle::try_current().ok()?;
+        let departures = self.0.get_or_init(Arc::default);
         departures.lock().is_awake = true;
-        tokio::spawn(Dispatch {
+        runtime.spawn(Dispatch {
             departures: departures.clone(),
             has_waited: false,
             retry: None,
         });
-        departures
+        Some(departures)
     }
+}
 
+impl Departures {
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -188,7 +203,9 @@ impl Departures {
 
 impl Drop for OfThread {
     fn drop(&mut self) {
-        self.0.lock().close();
+        if let Some(departures) = self.0.get() {
+            departures.lock().close();
+        }
     }
 }
 
@@ -196,9 +213,7 @@ impl Drop for OfThread {
 enum State<'a> {
     Waiting(&'a mut Parcel),
     Gone,
-    /// At this index of the list.
-    Blocked(usize),
-    Failed(usize),
+    Stuck,
 }
 
 impl Queue {
@@ -243,17 +258,30 @@ impl Queue {
     }
 
     fn state(&mut self, number: u64) -> State<'_> {
-        // Both lists are empty but for peers that do not read or have gone.
-        if let Some(at) = self.blocked.iter().position(|(of, _)| *of == number) {
-            return State::Blocked(at);
-        }
-        if let Some(at) = self.failed.iter().position(|(of, _)| *of == number) {
-            return State::Failed(at);
+        if self.blocked.contains_key(&number) || self.failed.contains_key(&number) {
+            return State::Stuck;
         }
         let waiting = number.checked_sub(self.first);
         match waiting.and_then(|at| self.waiting.get_mut(at as usize)) {
             Some(parcel) if !parcel.bytes.is_empty() => State::Waiting(parcel),
             _ => State::Gone,
+        }
+    }
+
+    /// Sends a parcel if it waits, and returns it if its socket had no room, now or before.
+    fn take(&mut self, number: u64) -> io::Result<Option<Parcel>> {
+        self.send_now(number);
+        match self.failed.remove(&number) {
+            Some(e) => Err(e),
+            None => Ok(self.blocked.remove(&number)),
+        }
+    }
+
+    /// Has what is left of a parcel tried again.
+    fn put_back(&mut self, number: u64, parcel: Parcel) {
+        if !parcel.bytes.is_empty() {
+            self.blocked.insert(number, parcel);
+            self.wake();
         }
     }
 
@@ -292,32 +320,27 @@ impl Queue {
             }
             Ok(sent) => {
                 parcel.bytes.drain(..sent);
-                self.blocked.push((number, parcel));
+                self.put_back(number, parcel);
             }
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.blocked.push((number, parcel)),
-            Err(e) => self.failed.push((number, e)),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.put_back(number, parcel),
+            Err(e) => {
+                self.failed.insert(number, e);
+            }
         }
     }
 
-    /// Takes note that bytes of a parcel without room were sent.
-    fn unblock(&mut self, at: usize, sent: usize) {
-        let bytes = &mut self.blocked[at].1.bytes;
-        bytes.drain(..sent);
-        if bytes.is_empty() {
-            self.blocked.swap_remove(at);
-        }
-    }
-
-    /// Gives up what could not be sent of a parcel.
-    fn forget(&mut self, number: u64) {
-        self.blocked.retain(|(of, _)| *of != number);
-        self.failed.retain(|(of, _)| *of != number);
-    }
-
-    /// Tries those again whose socket had no room.
+    /// Tries some of those again whose socket had no room, at the next call others.
     fn send_blocked(&mut self) {
-        for (number, parcel) in std::mem::take(&mut self.blocked) {
-            self.send(number, parcel);
+        let next = self.blocked.range(self.retry_from..);
+        let next: Vec<u64> = next.take(RETRIED_AT_ONCE).map(|(of, _)| *of).collect();
+        self.retry_from = match next.last() {
+            Some(last) if next.len() == RETRIED_AT_ONCE => last + 1,
+            _ => 0,
+        };
+        for number in next {
+            if let Some(parcel) = self.blocked.remove(&number) {
+                self.send(number, parcel);
+            }
         }
     }
 }

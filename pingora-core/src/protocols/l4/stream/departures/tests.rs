@@ -36,8 +36,7 @@ impl Departing {
         match departures.lock().state(*number) {
             State::Waiting(_) => "waiting",
             State::Gone => "gone",
-            State::Blocked(_) => "blocked",
-            State::Failed(_) => "failed",
+            State::Stuck => "stuck",
         }
     }
 }
@@ -45,7 +44,7 @@ impl Departing {
 /// Has this thread queue the next send even if the last ones were alone.
 fn expect_company() {
     OF_THREAD.with(|departures| {
-        if let Some(OfThread(departures)) = departures.get() {
+        if let Some(departures) = departures.0.get() {
             departures.lock().lone_turns = 0;
         }
     });
@@ -179,7 +178,7 @@ fn a_socket_without_room_is_tried_again() {
         let (socket, mut other) = pair().await;
         let mut departing = Departing::default();
         let mut sent = 0;
-        while departing.fate() != "blocked" {
+        while departing.fate() != "stuck" {
             expect_company();
             assert!(departing.hand_over(socket.as_raw_fd(), &[b'x'; MAX_PARCEL]));
             sent += MAX_PARCEL;
@@ -198,6 +197,24 @@ fn a_socket_without_room_is_tried_again() {
         assert!(departing.hand_over(socket.as_raw_fd(), b"y"));
         assert_eq!(other.read_u8().await.unwrap(), b'y');
     });
+}
+
+#[test]
+fn sockets_without_room_take_turns() {
+    let mut queue = Queue::default();
+    let sockets: Vec<_> = (0..3 * RETRIED_AT_ONCE as u64).collect();
+    for number in &sockets {
+        // A closed descriptor: sending fails, and so tells who was tried.
+        let bytes = vec![b'x'];
+        queue.blocked.insert(*number, Parcel { socket: -1, bytes });
+    }
+    for round in 1..=3 {
+        queue.send_blocked();
+        assert_eq!(queue.failed.len(), round * RETRIED_AT_ONCE);
+    }
+    assert!(queue.blocked.is_empty());
+    queue.send_blocked();
+    assert_eq!(queue.retry_from, 0);
 }
 
 #[test]
