@@ -26,7 +26,7 @@
 //! * `Host` is never empty, and has neither `'` nor `,`. An IP literal is an IPv6 address: no zone,
 //!   no future version. In absolute-form nothing is percent-encoded in the authority.
 //! * Targets are of the schemes http, https, ws and wss; `*` is for `OPTIONS`, authority-form for
-//!   `CONNECT`, with a port, and neither is for others.
+//!   `CONNECT`, with a port, and neither is for others. `CONNECT` has no content.
 //! * `Expect` is one `100-continue` (RFC 9110 section 10.1.1); HTTP/1.0 has none.
 //! * No space before `;` or the end of a chunk size line; at most 15 digits of size.
 //! * Methods, heads, targets, fields, extensions and trailers are bounded.

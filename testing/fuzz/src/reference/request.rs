@@ -28,8 +28,13 @@ pub fn request(bytes: &[u8]) -> Result<Message, Stop> {
     check_target(&method, &target)?;
     check_host(&fields, minor_version)?;
     check_expect(&fields, minor_version)?;
+    let length = length(&fields, minor_version)?.unwrap_or(Length::Bytes(0));
+    if method == b"CONNECT" && length != Length::Bytes(0) {
+        // Content has no meaning there (RFC 9110 section 9.3.6): it may be the tunnel's.
+        return refuse("CONNECT with content");
+    }
     Ok(Message {
-        length: length(&fields, minor_version)?.unwrap_or(Length::Bytes(0)),
+        length,
         keep_alive: persists(&fields, minor_version),
         start: vec![method, target],
         minor_version,
