@@ -1,5 +1,5 @@
-//! Showing the ClientHello to a hook before the library sees it, in the bytes that wait on the
-//! connection, which stay there. `protocols/tls/client_hello.rs` reads it.
+//! Waiting for the ClientHello, and showing it to a hook, before the library sees it: its bytes stay
+//! on the connection. `protocols/tls/client_hello.rs` reads it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,6 +26,18 @@ const FIRST_LOOK: usize = 5;
 /// });
 /// ```
 pub type ClientHelloHook = Arc<dyn Fn(&ClientHello) -> Result<()> + Send + Sync>;
+
+/// Waits until the whole ClientHello is there, or what cannot become one, and leaves it there.
+pub(super) async fn wait<S: Peek + Send>(stream: &mut S) {
+    let mut received = vec![0; FIRST_LOOK];
+    // An end or an error comes again in the handshake, where it is reported.
+    while let Ok(true) = stream.try_peek(&mut received).await {
+        match client_hello::read(&received) {
+            Progress::Need(count) => received.resize(count, 0),
+            Progress::Malformed(_) | Progress::Whole(_) => return,
+        }
+    }
+}
 
 /// Shows the ClientHello that waits on `stream` to `hook`, and leaves it there.
 ///
@@ -68,6 +80,9 @@ impl fmt::Display for Name<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::{Future, poll_fn};
+    use std::task::Poll;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
@@ -107,6 +122,32 @@ mod tests {
 
         let (ours, theirs) = tokio::net::UnixStream::pair().unwrap();
         drop(theirs);
+        wait(&mut Stream::from(ours)).await;
+
+        let (ours, theirs) = tokio::net::UnixStream::pair().unwrap();
+        drop(theirs);
         assert!(show(&mut Stream::from(ours), &hook).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn half_of_one_is_waited_for_and_anything_else_is_not() {
+        let (ours, mut theirs) = tokio::net::UnixStream::pair().unwrap();
+        let mut stream = Stream::from(ours);
+        let sent = hello();
+        let (start, end) = sent.split_at(sent.len() - 1);
+        theirs.write_all(start).await.unwrap();
+        {
+            let mut waiting = std::pin::pin!(wait(&mut stream));
+            let pending = poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx).is_pending()));
+            assert!(pending.await);
+            theirs.write_all(end).await.unwrap();
+            waiting.await;
+        }
+        let mut received = vec![0; sent.len()];
+        stream.read_exact(&mut received).await.unwrap();
+        assert_eq!(received, sent);
+
+        theirs.write_all(b"GET / HTTP/1.1").await.unwrap();
+        wait(&mut stream).await;
     }
 }
