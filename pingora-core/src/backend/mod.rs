@@ -26,6 +26,8 @@
 #[cfg(feature = "any_tls")]
 mod by_peer;
 #[cfg(feature = "any_tls")]
+mod callbacks;
+#[cfg(feature = "any_tls")]
 mod certificates;
 mod contract;
 #[cfg(feature = "any_tls")]

@@ -1,5 +1,4 @@
-//! What a [`certificate_callback`](crate::listeners::TlsAccept::certificate_callback) does in the same
-//! way with every library.
+//! What `backend/callbacks.rs` offers, with this library.
 
 use pingora_error::Result;
 
@@ -7,44 +6,13 @@ use super::TlsRef;
 use super::cert::{CertKey, settings_error};
 use crate::backend::library::ssl::NameType;
 
-/// Returns the server name the client asks for, in a
-/// [`certificate_callback`](crate::listeners::TlsAccept::certificate_callback).
-pub fn server_name(ssl: &TlsRef) -> Option<&str> {
+/// Returns the server name the client asks for.
+pub(in crate::backend) fn server_name(ssl: &TlsRef) -> Option<&str> {
     ssl.servername(NameType::HOST_NAME)
 }
 
-/// Presents this certificate on the connection, in a
-/// [`certificate_callback`](crate::listeners::TlsAccept::certificate_callback).
-///
-/// ```
-/// use async_trait::async_trait;
-/// use pingora_core::listeners::TlsAccept;
-/// use pingora_core::listeners::tls::{server_name, set_certificate};
-/// use pingora_core::protocols::tls::TlsRef;
-/// use pingora_core::utils::tls::CertKey;
-///
-/// struct Chooser {
-///     internal: CertKey,
-///     public: CertKey,
-/// }
-///
-/// #[async_trait]
-/// impl TlsAccept for Chooser {
-///     async fn certificate_callback(&self, ssl: &mut TlsRef) {
-///         let chosen = match server_name(ssl) {
-///             Some(name) if name.ends_with(".internal") => &self.internal,
-///             _ => &self.public,
-///         };
-///         if let Err(e) = set_certificate(ssl, chosen) {
-///             eprintln!("no certificate for the client: {e}");
-///         }
-///     }
-/// }
-/// ```
-///
-/// # Errors
-/// `TLSConfigError` when the key cannot be used with the certificate.
-pub fn set_certificate(ssl: &mut TlsRef, cert_key: &CertKey) -> Result<()> {
+/// Presents this certificate on the connection.
+pub(in crate::backend) fn set_certificate(ssl: &mut TlsRef, cert_key: &CertKey) -> Result<()> {
     let presented = cert_key.present(ssl);
     presented.map_err(|e| settings_error("cannot use the certificate", &e))
 }

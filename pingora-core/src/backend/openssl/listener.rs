@@ -9,12 +9,12 @@ use async_trait::async_trait;
 use pingora_error::{ErrorType, OrErr, Result};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-pub use super::callbacks::{server_name, set_certificate};
 use super::cert::{load_certificates, load_pair, settings_error, store_of};
 use super::differences::{modern, on_client_hello, verify_failure};
 use super::staple;
 use super::stream::SslStream;
 use super::{handshake_reason, reasons};
+pub use crate::backend::callbacks::{server_name, set_certificate};
 pub use crate::backend::certificates::CertificateSet;
 use crate::backend::handshake::{Before, accept_error};
 pub use crate::backend::hello::{ClientHello, ClientHelloHook};

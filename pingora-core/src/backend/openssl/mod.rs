@@ -4,7 +4,7 @@
 //! `stream` (the connection both give), `cert`. What differs between the two libraries is in
 //! `differences`.
 
-mod callbacks;
+pub(crate) mod callbacks;
 pub(crate) mod cert;
 pub(crate) mod connector;
 pub(crate) mod listener;

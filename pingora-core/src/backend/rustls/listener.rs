@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use pingora_error::{Error, Result};
 
-pub use super::callbacks::{server_name, set_certificate};
 use super::cert::{KeyError, load_certificates, load_pair, load_roots, signing_key};
 use super::handshake_reason;
 use super::stream::{TlsRef, TlsStream};
+pub use crate::backend::callbacks::{server_name, set_certificate};
 pub use crate::backend::certificates::CertificateSet;
 use crate::backend::handshake::{Before, accept_error, timing};
 pub use crate::backend::hello::{ClientHello, ClientHelloHook};

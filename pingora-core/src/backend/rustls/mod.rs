@@ -3,7 +3,7 @@
 //! Reading order: `listener` (settings, accepting), `connector` (connecting), `verifier` (whom to
 //! trust), `stream` (the connection both give), `cert`.
 
-mod callbacks;
+pub(crate) mod callbacks;
 pub(crate) mod cert;
 pub(crate) mod connector;
 pub(crate) mod listener;

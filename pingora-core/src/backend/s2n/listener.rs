@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use pingora_error::{Error, Result};
 
-pub use super::callbacks::{server_name, set_certificate};
 use super::cert::X509Pem;
 use super::chooser::{Callbacks, Chooser, Common, OnClientHello};
 use super::psk::PskConfig;
 use super::stream::{AutoFlushableStream, S2NConnectionBuilder, TlsStream};
 use super::{CaType, INTERMEDIATE, MODERN, reason, unusable};
+pub use crate::backend::callbacks::{server_name, set_certificate};
 pub use crate::backend::certificates::CertificateSet;
 use crate::backend::handshake::{Before, accept_error, timing};
 pub use crate::backend::hello::{ClientHello, ClientHelloHook};

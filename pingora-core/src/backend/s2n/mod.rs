@@ -4,7 +4,7 @@
 //! connection), `connector` (connecting), `verifier` (for which names a certificate is valid),
 //! `stream` (the connection both give), `cert`, `psk`.
 
-mod callbacks;
+pub(crate) mod callbacks;
 pub(crate) mod cert;
 pub(crate) mod connector;
 pub(crate) mod listener;
