@@ -74,6 +74,11 @@ pub(super) fn modern(method: SslMethod) -> Result<SslAcceptorBuilder, ErrorStack
     SslAcceptor::mozilla_modern_v5(method)
 }
 
+/// Sets the key exchange groups of all connections, separated by colons, the preferred one first.
+pub(super) fn set_groups(builder: &mut SslContextBuilder, groups: &str) -> Result<(), ErrorStack> {
+    builder.set_groups_list(groups)
+}
+
 /// Returns what is wrong with the certificate of the other side; `None` when nothing is.
 pub(super) fn verify_failure(ssl: &SslRef) -> Option<&'static str> {
     let result = ssl.verify_result();
@@ -101,14 +106,6 @@ pub(super) mod testing {
 
     /// Whether a client that asks for another name after a HelloRetryRequest is refused.
     pub(crate) const REFUSES_ANOTHER_NAME: bool = true;
-
-    /// Sets the key exchange groups of all connections.
-    pub(crate) fn set_groups(
-        builder: &mut SslContextBuilder,
-        groups: &str,
-    ) -> Result<(), ErrorStack> {
-        builder.set_groups_list(groups)
-    }
 
     /// Sets a callback that accepts every ClientHello.
     pub(crate) fn set_client_hello_callback(builder: &mut SslContextBuilder) {

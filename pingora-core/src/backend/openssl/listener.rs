@@ -10,7 +10,7 @@ use pingora_error::{ErrorType, OrErr, Result};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::cert::{load_certificates, load_pair, settings_error, store_of};
-use super::differences::{modern, on_client_hello, verify_failure};
+use super::differences::{modern, on_client_hello, set_groups, verify_failure};
 use super::staple;
 use super::stream::SslStream;
 use super::{handshake_reason, reasons};
@@ -57,6 +57,17 @@ pub struct TlsSettings {
     by_name: Option<ByName>,
 }
 
+/// The key exchange groups of both profiles: the first list of which the library has all.
+///
+/// OpenSSL alone would take finite-field ones too, of which a client can ask for an exchange that costs the
+/// server a hundred times what it costs the client (CVE-2002-20001).
+const GROUPS: [&str; 3] = [
+    "X25519MLKEM768:X25519:P-256:P-384",
+    "X25519:P-256:P-384",
+    // What FIPS modules have.
+    "P-256:P-384",
+];
+
 /// What depends on the server name a client asks for.
 #[derive(Default)]
 struct ByName {
@@ -65,7 +76,8 @@ struct ByName {
 
 impl TlsSettings {
     /// Returns settings for all but very old clients with a certificate chain and its key, two PEM
-    /// files: the intermediate profile of Mozilla's recommendations, TLS 1.2 and 1.3.
+    /// files: the intermediate profile of Mozilla's recommendations, TLS 1.2 and 1.3, with key exchange
+    /// by X25519MLKEM768 where the library has it, X25519, P-256 and P-384.
     ///
     /// # Errors
     /// `TLSConfigError` naming the file that cannot be used and why.
@@ -227,8 +239,14 @@ impl TlsSettings {
     fn without_certificate(
         profile: fn(SslMethod) -> Result<SslAcceptorBuilder, ErrorStack>,
     ) -> Result<Self> {
-        let builder = profile(SslMethod::tls())
-            .map_err(|e| settings_error("cannot make TLS settings", &e))?;
+        let builder = profile(SslMethod::tls()).and_then(|mut builder| {
+            let taken = GROUPS
+                .iter()
+                .find(|groups| set_groups(&mut builder, groups).is_ok());
+            taken.ok_or_else(ErrorStack::get)?;
+            Ok(builder)
+        });
+        let builder = builder.map_err(|e| settings_error("cannot make TLS settings", &e))?;
         let mut settings = Self::from(builder);
         // OpenSSL keeps a name that was accepted with the session, and in TLS 1.2 a resumed one has no
         // other.

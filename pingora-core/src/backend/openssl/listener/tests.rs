@@ -7,7 +7,7 @@ use crate::backend::library::ssl::{
     HandshakeError, NameType, SslConnector, SslStream as LibraryStream,
 };
 use crate::backend::openssl::differences::testing::{
-    REFUSES_ANOTHER_NAME, set_client_hello_callback, set_groups,
+    REFUSES_ANOTHER_NAME, set_client_hello_callback,
 };
 
 const CERTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../testing/fixtures/certs");
@@ -29,6 +29,16 @@ fn handshake(
     first: Option<&str>,
     second: Option<&str>,
 ) -> [Option<LibraryStream<TcpStream>>; 2] {
+    handshake_with("X25519:P-256", settings, first, second)
+}
+
+/// As [`handshake`], by a client with these key exchange groups.
+fn handshake_with(
+    groups: &str,
+    settings: TlsSettings,
+    first: Option<&str>,
+    second: Option<&str>,
+) -> [Option<LibraryStream<TcpStream>>; 2] {
     let acceptor = settings.try_build().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -36,7 +46,7 @@ fn handshake(
 
     let mut builder = SslConnector::builder(SslMethod::tls()).unwrap();
     builder.set_verify(SslVerifyMode::NONE);
-    set_groups(&mut builder, "X25519:P-256").unwrap();
+    set_groups(&mut builder, groups).unwrap();
     let mut config = builder.build().configure().unwrap();
     config.set_verify_hostname(false);
     config.set_use_server_name_indication(first.is_some());
@@ -103,4 +113,26 @@ fn the_preferred_protocol_is_chosen() {
     ] {
         assert_eq!(choose_protocol(h2h1, offered), expected, "{offered:?}");
     }
+}
+
+#[test]
+fn key_exchange_is_by_the_groups_of_the_profile() {
+    let (chain, key) = (format!("{CERTS}/a.pem"), format!("{CERTS}/a.key"));
+    for profile in [TlsSettings::intermediate, TlsSettings::modern] {
+        for (groups, is_accepted) in [
+            ("X25519", true),
+            ("P-256", true),
+            ("P-384", true),
+            ("P-521", false),
+            ("P-521:P-384", true),
+        ] {
+            let settings = profile(&chain, &key).unwrap();
+            let [client, _] = handshake_with(groups, settings, Some("a.example"), None);
+            assert_eq!(client.is_some(), is_accepted, "{groups}");
+        }
+    }
+    let mut settings = TlsSettings::intermediate(&chain, &key).unwrap();
+    set_groups(&mut settings, "P-521").unwrap();
+    let [client, _] = handshake_with("P-521", settings, Some("a.example"), None);
+    assert!(client.is_some(), "who sets groups has them");
 }
