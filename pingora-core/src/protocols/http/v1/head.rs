@@ -165,7 +165,9 @@ fn refused(e: Malformed, input: &[u8], limits: &HttpLimits) -> HeadError {
         Malformed::Version if has_other_http_version(input) => {
             HeadError::new(505, "unsupported HTTP version")
         }
-        _ if input.len() > limits.max_head_bytes => HeadError::new(431, "request head too large"),
+        _ if head_len(input) > limits.max_head_bytes => {
+            HeadError::new(431, "request head too large")
+        }
         Malformed::Version => HeadError::bad("invalid HTTP version"),
         Malformed::RequestLine => HeadError::bad("invalid byte in the request line"),
         Malformed::LineEnd => HeadError::bad("line not ended by CRLF"),
@@ -182,6 +184,11 @@ fn refused_response(e: Malformed) -> HeadError {
         Malformed::LineEnd => HeadError::new(502, "line not ended by CRLF"),
         _ => HeadError::new(502, "malformed response head"),
     }
+}
+
+/// Returns the length of the head that `input` starts with, whose end may still be to come.
+fn head_len(input: &[u8]) -> usize {
+    memmem::find(input, b"\r\n\r\n").map_or(input.len(), |end| end + 4)
 }
 
 /// Whether the first line ends in a well-formed version we do not speak, such as `HTTP/2.0`.

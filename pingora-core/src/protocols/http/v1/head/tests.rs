@@ -244,6 +244,14 @@ fn limits_have_their_statuses() {
         "without waiting for the end"
     );
 
+    let content = vec![b'x'; limits.max_head_bytes];
+    let malformed = [b"GET / HTTP/1.1\r\nHo st: a\r\n\r\n", &content[..]].concat();
+    assert_eq!(
+        status(&malformed),
+        400,
+        "what follows the head is not of it"
+    );
+
     let long_target = vec![b'a'; limits.max_target_bytes + 1];
     let uri = [b"GET /", &long_target[..], b" HTTP/1.1\r\nHost: a\r\n\r\n"].concat();
     assert_eq!(status(&uri), 414);
