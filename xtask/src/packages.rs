@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::steps::{Cmd, Steps};
 
-/// A program, the Debian/Ubuntu package that has it, and what needs it. Extend this table.
+/// A program (or several, of which one will do), the Debian/Ubuntu package that has it, and what
+/// needs it. Extend this table.
 const NEEDED: &[(&str, &str, &str)] = &[
     (
         "nginx",
@@ -38,6 +39,11 @@ const NEEDED: &[(&str, &str, &str)] = &[
         "python3",
         "python3",
         "a foreign client of TLS for the end-to-end tests",
+    ),
+    (
+        "chromium|chromium-browser|google-chrome",
+        "chromium",
+        "a browser for the end-to-end tests",
     ),
 ];
 
@@ -85,7 +91,7 @@ pub(crate) fn install(steps: &mut Steps) -> Result<(), String> {
 fn missing() -> Vec<(&'static str, &'static str, &'static str)> {
     let programs = NEEDED
         .iter()
-        .filter(|(program, ..)| find(program).is_none());
+        .filter(|(programs, ..)| programs.split('|').all(|program| find(program).is_none()));
     let libraries = NEEDED_LIBRARIES.iter().filter(|(library, ..)| {
         let ask = Cmd::new(&format!("pkg-config --exists {library}"));
         ask.output().is_none()

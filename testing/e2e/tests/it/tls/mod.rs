@@ -1,6 +1,7 @@
 //! TLS on both sides of the framework: its listeners, its connectors, and both in a proxy. No test
 //! knows which library is compiled in; each runs once with every library.
 
+mod browser;
 mod certificates;
 mod handshakes;
 mod health;
