@@ -4,7 +4,8 @@
 //!
 //! `--to-client h2` and `--to-origin h2` make it speak HTTP/2 in cleartext on that side; with
 //! `--to-client tcp` it passes on bytes, whatever they are. With `--cert FILE --key FILE` and a TLS
-//! feature it listens with TLS.
+//! feature it listens with TLS, whose clients choose between HTTP/1.1 and, if it is told
+//! `--to-client h2`, HTTP/2.
 //!
 //! `testing/bench` measures this program beside the same thing on other servers. For a proxy that
 //! does something, read `load_balancer` and `gateway`.
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 
 use async_trait::async_trait;
 use pingora_core::apps::{HttpServerOptions, ServerApp};
+use pingora_core::listeners::tls::TlsSettings;
 use pingora_core::server::Server;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::services::listening::Service;
@@ -68,10 +70,11 @@ impl ProxyTcp for Minimal {
     }
 }
 
-/// Where to listen, and the files to do it with TLS.
+/// Where to listen, and the files to do it with TLS, whose clients may choose HTTP/2.
 struct Listen {
     address: String,
     files: Option<(String, String)>,
+    h2: bool,
 }
 
 impl Listen {
@@ -81,7 +84,13 @@ impl Listen {
         A: ServerApp + Send + Sync + 'static,
     {
         match &self.files {
-            Some((cert, key)) => service.add_tls(&self.address, cert, key)?,
+            Some((cert, key)) => {
+                let mut settings = TlsSettings::intermediate(cert, key)?;
+                if self.h2 {
+                    settings.enable_h2();
+                }
+                service.add_tls_with_settings(&self.address, None, settings);
+            }
             None => service.add_tcp(&self.address),
         }
         service.threads = Some(1);
@@ -112,6 +121,7 @@ fn main() -> ExitCode {
     let listen = Listen {
         address,
         files: cert.zip(key),
+        h2: to_client == "h2",
     };
     let minimal = Minimal {
         upstream,
@@ -140,7 +150,7 @@ fn prepare(minimal: Minimal, listen: &Listen, to_client: &str) -> Result<Server>
         return Ok(server);
     }
     let mut proxy = http_proxy_service(&server.configuration, minimal);
-    if to_client == "h2"
+    if listen.h2
         && let Some(app) = proxy.app_logic_mut()
     {
         let mut options = HttpServerOptions::default();

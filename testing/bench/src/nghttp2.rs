@@ -20,12 +20,21 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 
 /// Makes so many requests for `path`; fails unless each was answered with success.
 pub fn load(listen: SocketAddr, path: &str, count: u64, options: &[&str]) -> Result<()> {
-    let url = format!("http://{listen}{path}");
-    let numbers = [count, CONNECTIONS, STREAMS].map(|number| number.to_string());
+    load_url(&format!("http://{listen}{path}"), STREAMS, count, options)
+}
+
+/// As [`load`], over TLS 1.3 with AES-128-GCM, and with `streams` requests at a time.
+pub fn load_by_tls(listen: SocketAddr, path: &str, streams: u64, count: u64) -> Result<()> {
+    let options = ["--tls13-ciphers=TLS_AES_128_GCM_SHA256"];
+    load_url(&format!("https://{listen}{path}"), streams, count, &options)
+}
+
+fn load_url(url: &str, streams: u64, count: u64, options: &[&str]) -> Result<()> {
+    let numbers = [count, CONNECTIONS, streams].map(|number| number.to_string());
     let [count, connections, streams] = &numbers;
     let mut args = vec!["-n", count, "-c", connections, "-m", streams];
     args.extend(options);
-    args.push(&url);
+    args.push(url);
     let text = output("h2load", &args)
         .ok_or("h2load is not installed (apt-get install nghttp2-client)")?;
     let answered = format!("status codes: {count} 2xx");

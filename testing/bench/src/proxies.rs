@@ -62,6 +62,8 @@ pub enum Protocol {
     H2,
     /// HTTP/1.1 over TLS; with clients only.
     Tls,
+    /// HTTP/2 over TLS; with clients only.
+    H2Tls,
     /// HTTP/2 that carries gRPC; on both sides.
     Grpc,
     /// Bytes that are passed on, whatever they are; on both sides.
@@ -309,6 +311,7 @@ impl Ready {
                     Protocol::H1 | Protocol::Tcp => ("", ""),
                     Protocol::H2 | Protocol::Grpc => ("http2", ""),
                     Protocol::Tls => ("ssl", &*tls),
+                    Protocol::H2Tls => ("ssl http2", &*tls),
                 };
                 let filled = [("TO_CLIENT", to_client), ("SETTINGS", settings)];
                 let path = self.configuration("nginx.conf", template, &filled, listen, origin)?;
@@ -317,10 +320,12 @@ impl Ready {
             Proxy::HaProxy => {
                 let template = include_str!("../proxies/haproxy.cfg");
                 let tls = format!("ssl crt {}", self.certificate.both.display());
+                let h2_tls = format!("{tls} alpn h2");
                 let side = |protocol| match protocol {
                     Protocol::H1 | Protocol::Tcp => "",
                     Protocol::H2 | Protocol::Grpc => "proto h2",
                     Protocol::Tls => &*tls,
+                    Protocol::H2Tls => &*h2_tls,
                 };
                 let filled = [
                     ("TO_CLIENT", side(protocols.client)),
@@ -338,12 +343,12 @@ impl Ready {
                 ] {
                     let value = match protocol {
                         Protocol::H1 | Protocol::Tls => "h1",
-                        Protocol::H2 | Protocol::Grpc => "h2",
+                        Protocol::H2 | Protocol::H2Tls | Protocol::Grpc => "h2",
                         Protocol::Tcp => "tcp",
                     };
                     args.extend([name, value].map(String::from));
                 }
-                if protocols.client == Protocol::Tls {
+                if matches!(protocols.client, Protocol::Tls | Protocol::H2Tls) {
                     let files = &self.certificate;
                     for (name, path) in [("--cert", &files.certificate), ("--key", &files.key)] {
                         args.extend([String::from(name), path.display().to_string()]);

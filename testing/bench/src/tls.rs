@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::Result;
 use crate::args::Options;
@@ -11,6 +11,7 @@ use crate::contest::{self, Contest, Samples};
 use crate::load::{Load, Plan};
 use crate::machine;
 use crate::measure::{idle, instructions, throughput};
+use crate::nghttp2;
 use crate::process::Process;
 use crate::proxies::{self, Entry, Library, Protocol, Protocols, Proxy, Running};
 use crate::report::{Row, Table};
@@ -18,6 +19,7 @@ use crate::scenario::{self, Scenario};
 use crate::tls_client::Client;
 
 const PROTOCOLS: Protocols = Protocols::new(Protocol::Tls, Protocol::H1);
+const H2_PROTOCOLS: Protocols = Protocols::new(Protocol::H2Tls, Protocol::H1);
 
 /// What is measured.
 const LOADS: [Traffic; 4] = [
@@ -26,6 +28,15 @@ const LOADS: [Traffic; 4] = [
     Traffic::new("small GET, keep-alive", "small", false, 1_000),
     Traffic::new("1 MiB response", "1m", false, 0),
 ];
+
+/// Small GETs over HTTP/2, with so many at a time on each connection.
+const H2_LOADS: [(&str, u64); 2] = [
+    ("HTTP/2, small GET, 32 at a time", 32),
+    ("HTTP/2, small GET, one at a time", 1),
+];
+/// Requests of a round over HTTP/2, and of its warm-up.
+const H2_REQUESTS: u64 = 20_000;
+const H2_WARM_UP: u64 = 2_000;
 
 /// Idle connections memory is divided by.
 const IDLE: usize = 2_000;
@@ -101,6 +112,7 @@ fn measure(options: &Options, scratch: &Path) -> Result<String> {
     });
     drop(running);
     let mut rows = timed_rows(&samples);
+    rows.extend(h2_rows(&mut contest, origin));
     if options.instruments {
         rows.extend(counted_rows(&mut contest, origin)?);
         rows.push(idle_row(&mut contest, origin));
@@ -169,6 +181,30 @@ fn timed_rows(samples: &Samples<Sample>) -> Vec<Row> {
         rows.push(row(format!("CPU µs, {}", traffic.title), 1, cost));
     }
     rows
+}
+
+/// Measures HTTP/2 and returns its rows.
+fn h2_rows(contest: &mut Contest<'_>, origin: SocketAddr) -> Vec<Row> {
+    let running = contest.start_all(H2_PROTOCOLS, origin);
+    let titles = H2_LOADS.map(|(title, _)| title);
+    let samples = contest.rounds(&titles, |row, column| {
+        let proxy = running[column].as_ref()?;
+        Some(h2_round(proxy, H2_LOADS[row].1))
+    });
+    let costs = samples.medians(|sample| sample.cpu);
+    let rows = titles.into_iter().zip(costs);
+    rows.map(|(title, cost)| row(format!("CPU µs, {title}"), 1, cost))
+        .collect()
+}
+
+fn h2_round(proxy: &Running, streams: u64) -> Result<throughput::Sample> {
+    let load = |count| nghttp2::load_by_tls(proxy.listen, "/small", streams, count);
+    load(H2_WARM_UP)?;
+    throughput::around(proxy, || {
+        let start = Instant::now();
+        load(H2_REQUESTS)?;
+        Ok((H2_REQUESTS, start.elapsed()))
+    })
 }
 
 /// Returns the rows of user-space instructions, in thousands.

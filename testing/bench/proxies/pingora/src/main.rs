@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 
 use async_trait::async_trait;
 use pingora::apps::HttpServerOptions;
+use pingora::listeners::tls::TlsSettings;
 use pingora::prelude::*;
 use pingora::server::configuration::ServerConf;
 
@@ -76,9 +77,14 @@ fn main() {
     }
     proxy.threads = Some(1);
     match cert.zip(key) {
-        Some((cert, key)) => proxy
-            .add_tls(&listen, &cert, &key)
-            .expect("the files are a certificate and its key"),
+        Some((cert, key)) => {
+            let mut settings = TlsSettings::intermediate(&cert, &key)
+                .expect("the files are a certificate and its key");
+            if to_client {
+                settings.enable_h2();
+            }
+            proxy.add_tls_with_settings(&listen, None, settings);
+        }
         None => proxy.add_tcp(&listen),
     }
     server.add_service(proxy);
