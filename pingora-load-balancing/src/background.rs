@@ -2,9 +2,10 @@
 //!
 //! `Timetable` is the pure half, `run_rounds` the half that waits.
 
-use std::future::Future;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use pingora_core::server::ShutdownWatch;
 use pingora_core::services::ServiceReadyNotifier;
 use tokio::time::{Instant, sleep_until};
@@ -13,9 +14,10 @@ use tokio::time::{Instant, sleep_until};
 const MIN_PERIOD: Duration = Duration::from_millis(1);
 
 /// What a service does over and over. Neither may panic; both must be cancel-safe.
+#[async_trait]
 pub(crate) trait Rounds: Sync {
-    fn update_round(&self) -> impl Future<Output = ()> + Send;
-    fn check_round(&self) -> impl Future<Output = ()> + Send;
+    async fn update_round(&self);
+    async fn check_round(&self);
 }
 
 /// How far the rounds are apart; once if `None`.
@@ -29,19 +31,23 @@ pub(crate) struct Schedule {
 ///
 /// Returns at once when `shutdown` turns true, dropping the round in flight, and when nothing is due any more. If the
 /// sender of `shutdown` is dropped, nobody can ask for a shutdown, and it runs on.
-pub(crate) async fn run_rounds(
-    rounds: &impl Rounds,
+///
+/// Boxed: it is compiled once, not for each kind of selection in each program.
+pub(crate) fn run_rounds<'a>(
+    rounds: &'a dyn Rounds,
     schedule: Schedule,
     mut shutdown: ShutdownWatch,
     ready: Option<ServiceReadyNotifier>,
-) {
-    tokio::select! {
-        biased;
-        // Cancel-safe: watching does not change the watch.
-        () = shut_down(&mut shutdown) => {}
-        // Cancel-safe as the rounds are.
-        () = repeat(rounds, schedule, ready) => {}
-    }
+) -> BoxFuture<'a, ()> {
+    Box::pin(async move {
+        tokio::select! {
+            biased;
+            // Cancel-safe: watching does not change the watch.
+            () = shut_down(&mut shutdown) => {}
+            // Cancel-safe as the rounds are.
+            () = repeat(rounds, schedule, ready) => {}
+        }
+    })
 }
 
 async fn shut_down(shutdown: &mut ShutdownWatch) {
@@ -54,7 +60,7 @@ async fn shut_down(shutdown: &mut ShutdownWatch) {
     }
 }
 
-async fn repeat(rounds: &impl Rounds, schedule: Schedule, mut ready: Option<ServiceReadyNotifier>) {
+async fn repeat(rounds: &dyn Rounds, schedule: Schedule, mut ready: Option<ServiceReadyNotifier>) {
     let mut timetable = Timetable::new(schedule, Instant::now());
     while let Some(next) = timetable.next() {
         sleep_until(next).await;

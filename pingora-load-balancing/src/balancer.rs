@@ -229,6 +229,7 @@ where
     }
 }
 
+#[async_trait]
 impl<S: Send + Sync + BackendSelection + 'static> Rounds for LoadBalancer<S>
 where
     S::Iter: BackendIter,

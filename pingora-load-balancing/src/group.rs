@@ -277,6 +277,7 @@ where
     }
 }
 
+#[async_trait]
 impl<S: Send + Sync + BackendSelection + 'static> Rounds for LoadBalancerGroup<S>
 where
     S::Config: 'static,

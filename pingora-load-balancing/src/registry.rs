@@ -197,6 +197,7 @@ impl HealthCheckService {
     }
 }
 
+#[async_trait]
 impl Rounds for HealthCheckService {
     async fn update_round(&self) {}
 

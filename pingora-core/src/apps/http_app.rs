@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::Response;
 use http::header::CONTENT_LENGTH;
 use log::{debug, error};
@@ -25,17 +26,22 @@ pub trait ServeHttp {
     async fn response(&self, http_session: &mut ServerSession) -> Response<Vec<u8>>;
 }
 
-#[async_trait]
+// Neither of these two by `async_trait`: the boxed future is made in one place, for all applications.
 impl<SV> HttpServerApp for SV
 where
     SV: ServeHttp + Send + Sync,
 {
-    async fn process_new_http(
-        self: &Arc<Self>,
+    fn process_new_http<'life0, 'life1, 'async_trait>(
+        self: &'life0 Arc<Self>,
         session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        serve(self.as_ref(), session, HttpModuleCtx::empty(), shutdown).await
+        shutdown: &'life1 ShutdownWatch,
+    ) -> BoxFuture<'async_trait, Option<ReusedHttpStream>>
+    where
+        'life0: 'async_trait,
+        'life1: 'async_trait,
+        Self: 'async_trait,
+    {
+        boxed(self.as_ref(), session, HttpModuleCtx::empty(), shutdown)
     }
 }
 
@@ -84,17 +90,21 @@ impl<SV> HttpServer<SV> {
     }
 }
 
-#[async_trait]
 impl<SV> HttpServerApp for HttpServer<SV>
 where
     SV: ServeHttp + Send + Sync,
 {
-    async fn process_new_http(
-        self: &Arc<Self>,
+    fn process_new_http<'life0, 'life1, 'async_trait>(
+        self: &'life0 Arc<Self>,
         session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        serve(&self.app, session, self.modules.build_ctx(), shutdown).await
+        shutdown: &'life1 ShutdownWatch,
+    ) -> BoxFuture<'async_trait, Option<ReusedHttpStream>>
+    where
+        'life0: 'async_trait,
+        'life1: 'async_trait,
+        Self: 'async_trait,
+    {
+        boxed(&self.app, session, self.modules.build_ctx(), shutdown)
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {
@@ -106,8 +116,17 @@ where
     }
 }
 
-async fn serve<SV: ServeHttp + Sync>(
-    app: &SV,
+fn boxed<'a>(
+    app: &'a (dyn ServeHttp + Send + Sync),
+    session: ServerSession,
+    modules: HttpModuleCtx,
+    shutdown: &'a ShutdownWatch,
+) -> BoxFuture<'a, Option<ReusedHttpStream>> {
+    Box::pin(serve(app, session, modules, shutdown))
+}
+
+async fn serve(
+    app: &(dyn ServeHttp + Send + Sync),
     mut session: ServerSession,
     mut modules: HttpModuleCtx,
     shutdown: &ShutdownWatch,

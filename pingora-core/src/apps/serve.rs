@@ -2,6 +2,9 @@
 //!
 //! A connection spends most of its life waiting. It does so here, in a small future that holds no
 //! buffer and no session; those are made when bytes arrive and dropped after the response.
+//!
+//! The application is known as an [`App`]: what was generic over it would be compiled again, with
+//! HTTP/2 and all, in each program.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -9,12 +12,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use pingora_timeout::fast_timeout::Deadline;
 
-use super::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ServerApp, serve_h2};
+use super::{
+    HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp, serve_h2,
+};
 use crate::protocols::http::v1::{Input, poll_first_bytes};
+use crate::protocols::http::v2::server::H2Options;
 use crate::protocols::http::{HttpLimits, ServerSession};
 use crate::protocols::rewound::Rewound;
 use crate::protocols::{ALPN, Stream};
@@ -26,64 +32,135 @@ const LAST_REQUEST_GRACE: Duration = Duration::from_millis(500);
 /// How long a connection is kept for a next request unless the application says otherwise.
 const DEFAULT_KEEPALIVE_SECONDS: u64 = 60;
 
-#[async_trait]
+/// An application, as its connections know it; each method is that of [`HttpServerApp`].
+pub(super) trait App: Send + Sync {
+    fn process_new_http<'a>(
+        &'a self,
+        session: ServerSession,
+        shutdown: &'a ShutdownWatch,
+    ) -> BoxFuture<'a, Option<ReusedHttpStream>>;
+
+    fn process_custom_session<'a>(
+        &self,
+        stream: Stream,
+        shutdown: &'a ShutdownWatch,
+    ) -> BoxFuture<'a, Option<Stream>>;
+
+    fn server_options(&self) -> Option<&HttpServerOptions>;
+
+    fn h2_options(&self) -> Option<H2Options>;
+
+    /// Returns the same, for the streams of a connection of HTTP/2, which are tasks.
+    fn share(&self) -> Arc<dyn App>;
+}
+
+impl<T: HttpServerApp + Send + Sync + 'static> App for Arc<T> {
+    fn process_new_http<'a>(
+        &'a self,
+        session: ServerSession,
+        shutdown: &'a ShutdownWatch,
+    ) -> BoxFuture<'a, Option<ReusedHttpStream>> {
+        HttpServerApp::process_new_http(self, session, shutdown)
+    }
+
+    fn process_custom_session<'a>(
+        &self,
+        stream: Stream,
+        shutdown: &'a ShutdownWatch,
+    ) -> BoxFuture<'a, Option<Stream>> {
+        HttpServerApp::process_custom_session(Arc::clone(self), stream, shutdown)
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        HttpServerApp::server_options(self.as_ref())
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        HttpServerApp::h2_options(self.as_ref())
+    }
+
+    fn share(&self) -> Arc<dyn App> {
+        Arc::new(Arc::clone(self))
+    }
+}
+
+// Not by `async_trait`: the boxed future it would make around this one is this one.
 impl<T> ServerApp for T
 where
     T: HttpServerApp + Send + Sync + 'static,
 {
-    async fn process_new(
-        self: &Arc<Self>,
-        mut stream: Stream,
-        shutdown: &ShutdownWatch,
-    ) -> Option<Stream> {
-        if self
-            .server_options()
-            .is_some_and(|options| options.force_custom)
-        {
-            return Arc::clone(self)
-                .process_custom_session(stream, shutdown)
-                .await;
-        }
-        if stream.selected_alpn_proto() == Some(ALPN::H2) {
-            let app = Arc::clone(self);
-            Box::pin(serve_h2::serve(app, stream, shutdown.clone())).await;
-            return None;
-        }
-        let mut watch = shutdown.clone();
-        let stopped = pin!(async move { watch.wait_for(|stop| *stop).await.is_ok() });
-        let mut stop = Stop::new(shutdown, stopped);
-        let mut settings: Option<HttpPersistentSettings> = None;
-        loop {
-            // Nothing of this is kept by a connection that waits.
-            let mut first = if let Some(prefix) = prefix(settings.as_mut()) {
-                Some(prefix)
-            } else if let Idle::Wait(limit) = idle_limit(settings.as_ref(), self.server_options()) {
-                FirstBytes::new(&mut stream, limit, &mut stop).await
-            } else {
-                None
-            };
-            if first.is_none() {
-                stream.shutdown().await;
-                return None;
-            }
-            if settings.is_none() && self.server_options().is_some_and(|o| o.h2c) {
-                let looked = Box::pin(starts_h2(&mut stream, &mut first, &mut stop));
-                if let Some(start) = looked.await {
-                    let stream = Box::new(Rewound::new(stream, start));
-                    let app = Arc::clone(self);
-                    Box::pin(serve_h2::serve(app, stream, shutdown.clone())).await;
-                    return None;
-                }
-            }
-            let first = first.unwrap_or_default();
-            let session = new_session(stream, first, settings, self.server_options(), shutdown);
-            let reused = self.process_new_http(session, shutdown).await?;
-            (stream, settings) = reused.consume();
-        }
+    fn process_new<'life0, 'life1, 'async_trait>(
+        self: &'life0 Arc<Self>,
+        stream: Stream,
+        shutdown: &'life1 ShutdownWatch,
+    ) -> BoxFuture<'async_trait, Option<Stream>>
+    where
+        'life0: 'async_trait,
+        'life1: 'async_trait,
+        Self: 'async_trait,
+    {
+        serve(self, stream, shutdown)
     }
 
-    async fn cleanup(&self) {
-        self.http_cleanup().await;
+    fn cleanup<'life0, 'async_trait>(&'life0 self) -> BoxFuture<'async_trait, ()>
+    where
+        'life0: 'async_trait,
+        Self: 'async_trait,
+    {
+        self.http_cleanup()
+    }
+}
+
+/// Serves a connection; returns it when a custom protocol hands it back.
+fn serve<'a>(
+    app: &'a dyn App,
+    stream: Stream,
+    shutdown: &'a ShutdownWatch,
+) -> BoxFuture<'a, Option<Stream>> {
+    let custom = app.server_options().is_some_and(|o| o.force_custom);
+    if custom {
+        app.process_custom_session(stream, shutdown)
+    } else if stream.selected_alpn_proto() == Some(ALPN::H2) {
+        Box::pin(async move {
+            serve_h2::serve(app.share(), stream, shutdown.clone()).await;
+            None
+        })
+    } else {
+        Box::pin(serve_h1(app, stream, shutdown))
+    }
+}
+
+/// Serves a connection that has not chosen HTTP/2 in its TLS handshake.
+async fn serve_h1(app: &dyn App, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+    let mut watch = shutdown.clone();
+    let stopped = pin!(async move { watch.wait_for(|stop| *stop).await.is_ok() });
+    let mut stop = Stop::new(shutdown, stopped);
+    let mut settings: Option<HttpPersistentSettings> = None;
+    loop {
+        // Nothing of this is kept by a connection that waits.
+        let mut first = if let Some(prefix) = prefix(settings.as_mut()) {
+            Some(prefix)
+        } else if let Idle::Wait(limit) = idle_limit(settings.as_ref(), app) {
+            FirstBytes::new(&mut stream, limit, &mut stop).await
+        } else {
+            None
+        };
+        if first.is_none() {
+            stream.shutdown().await;
+            return None;
+        }
+        if settings.is_none() && app.server_options().is_some_and(|o| o.h2c) {
+            let looked = Box::pin(starts_h2(&mut stream, &mut first, &mut stop));
+            if let Some(start) = looked.await {
+                let stream = Box::new(Rewound::new(stream, start));
+                Box::pin(serve_h2::serve(app.share(), stream, shutdown.clone())).await;
+                return None;
+            }
+        }
+        let first = first.unwrap_or_default();
+        let session = new_session(stream, first, settings, app.server_options(), shutdown);
+        let reused = app.process_new_http(session, shutdown).await?;
+        (stream, settings) = reused.consume();
     }
 }
 
@@ -123,11 +200,9 @@ enum Idle {
     Wait(Option<Duration>),
 }
 
-fn idle_limit(
-    settings: Option<&HttpPersistentSettings>,
-    options: Option<&HttpServerOptions>,
-) -> Idle {
+fn idle_limit(settings: Option<&HttpPersistentSettings>, app: &dyn App) -> Idle {
     let Some(settings) = settings else {
+        let options = app.server_options();
         let limits = options.map_or(HttpLimits::default(), |options| options.limits);
         return Idle::Wait(Some(limits.head_timeout));
     };

@@ -17,7 +17,8 @@ use log::debug;
 use pingora_error::BError;
 use pingora_timeout::fast_timeout::Deadline;
 
-use super::{HttpServerApp, HttpServerOptions};
+use super::HttpServerOptions;
+use super::serve::App;
 use crate::protocols::http::v2::server::{
     Arrival, Budget, Counters, DEFAULT_IDLE_TIMEOUT, HttpSession, handshake, sessions_at_most,
 };
@@ -30,10 +31,7 @@ use crate::server::ShutdownWatch;
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Serves a connection until it ends.
-pub(super) async fn serve<A>(app: Arc<A>, stream: Stream, mut shutdown: ShutdownWatch)
-where
-    A: HttpServerApp + Send + Sync + 'static,
-{
+pub(super) async fn serve(app: Arc<dyn App>, stream: Stream, mut shutdown: ShutdownWatch) {
     let digest = Arc::new(Digest {
         ssl_digest: stream.get_ssl_digest(),
         timing_digest: stream.get_timing_digest(),

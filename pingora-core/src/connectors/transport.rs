@@ -1,9 +1,11 @@
 //! [`TransportConnector`]: streams to peers, from the pool or new.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use pingora_error::{Error, ErrorSource, ErrorType, OrErr, Result};
 
 use super::idle::{IdleConnections, Probe};
@@ -16,7 +18,7 @@ use super::{ConnectorOptions, TransportConnector};
 use crate::backend::connector as tls;
 use crate::protocols::proxy_protocol::{ProxyProtocolPlace, SendProxyHeader};
 use crate::protocols::{ALPN, Stream};
-use crate::upstreams::peer::Peer;
+use crate::upstreams::peer::{AnyPeer, Peer};
 
 impl TransportConnector {
     /// Returns a connector; without options it keeps up to 128 idle connections.
@@ -56,8 +58,7 @@ impl TransportConnector {
     ) -> Result<(Stream, bool)> {
         match self.reused_stream(peer).await {
             Some(stream) => Ok((stream, true)),
-            // Boxed: connecting is rare, and its future is many times larger than the rest.
-            None => Ok((Box::pin(self.new_stream(peer)).await?, false)),
+            None => Ok((self.new_stream(peer).await?, false)),
         }
     }
 
@@ -71,19 +72,32 @@ impl TransportConnector {
     /// `ConnectProxyFailure` and those of TLS. `BindError` and `SocketError` when the socket could
     /// not be set up as the peer wants it.
     pub async fn new_stream<P: Peer + Send + Sync + 'static>(&self, peer: &P) -> Result<Stream> {
-        tls::ensure_supported(peer)?;
-        let alpn = (peer.tls() && self.is_h1_only(peer)).then_some(ALPN::H1);
+        self.connect(AnyPeer::of(peer)).await
+    }
+
+    /// Does what [`new_stream`](Self::new_stream) does.
+    ///
+    /// Boxed: connecting is rare, its future is many times larger than the rest, and so it is
+    /// compiled here instead of in each program.
+    fn connect<'a>(&'a self, peer: AnyPeer<'a>) -> BoxFuture<'a, Result<Stream>> {
+        Box::pin(self.connect_here_or_there(peer))
+    }
+
+    /// Returns a new connection, made here or by the threads for that.
+    pub(super) async fn connect_here_or_there(&self, peer: AnyPeer<'_>) -> Result<Stream> {
+        tls::ensure_supported(&peer)?;
+        let alpn = (peer.tls() && self.is_h1_only(&peer)).then_some(ALPN::H1);
         let Some(offload) = &self.offload else {
-            return self.layers.establish(peer, alpn).await;
+            return self.layers.establish(&peer, alpn).await;
         };
-        let (layers, owned_peer) = (self.layers.clone(), peer.clone());
+        let (layers, owned_peer) = (self.layers.clone(), peer.to_owned());
         let asked = Instant::now();
         let attempt = offload.runtime_of(peer.reuse_hash()).spawn(async move {
             log::trace!(
                 "connection attempt waited {:?} for its thread",
                 asked.elapsed()
             );
-            layers.establish(&owned_peer, alpn).await
+            layers.establish(&owned_peer.lend(), alpn).await
         });
         AbortOnDrop::new(attempt).await.or_err(
             ErrorType::InternalError,
@@ -96,7 +110,7 @@ impl TransportConnector {
     /// Never waits.
     pub async fn reused_stream<P: Peer + Send + Sync>(&self, peer: &P) -> Option<Stream> {
         // see Probe::of
-        tokio::task::unconstrained(async { self.take_idle(peer) }).await
+        tokio::task::unconstrained(async { self.take_idle(peer.reuse_hash(), peer) }).await
     }
 
     /// Keeps `stream` for the next who asks for a peer with the reuse hash `key`, no longer than
@@ -125,10 +139,9 @@ impl TransportConnector {
         self.unexpected_data.clone()
     }
 
-    /// Returns the newest idle connection to `peer` that is alive; the dead ones are closed.
-    fn take_idle<P: Peer>(&self, peer: &P) -> Option<Stream> {
+    /// Returns the newest idle connection under `key` that is alive; the dead ones are closed.
+    fn take_idle(&self, key: u64, peer: &dyn fmt::Display) -> Option<Stream> {
         // Each turn removes a connection from the pool, so the pool's size bounds the loop.
-        let key = peer.reuse_hash();
         while let Some((mut stream, idled)) = self.idle.take(key) {
             match Probe::of(&mut stream) {
                 Probe::Alive => {
@@ -172,11 +185,7 @@ pub(super) struct Layers {
 
 impl Layers {
     /// Makes a connection: transport, proxy and TLS, within the total timeout.
-    async fn establish<P: Peer + Send + Sync>(
-        &self,
-        peer: &P,
-        alpn: Option<ALPN>,
-    ) -> Result<Stream> {
+    async fn establish(&self, peer: &AnyPeer<'_>, alpn: Option<ALPN>) -> Result<Stream> {
         let Some(limit) = peer.total_connection_timeout() else {
             return self
                 .connect(peer, alpn)
@@ -189,7 +198,7 @@ impl Layers {
         }
     }
 
-    async fn connect<P: Peer + Send + Sync>(&self, peer: &P, alpn: Option<ALPN>) -> Result<Stream> {
+    async fn connect(&self, peer: &AnyPeer<'_>, alpn: Option<ALPN>) -> Result<Stream> {
         let mut stream = self.l4.connect(peer).await?;
         let header = peer
             .get_peer_options()
@@ -222,7 +231,7 @@ fn timed_out(limit: Duration) -> Box<Error> {
 
 /// Says which peer it was, and whose fault, when a custom transport has not already.
 #[cold]
-fn upstream_error<P: Peer>(mut e: Box<Error>, peer: &P) -> Box<Error> {
+fn upstream_error(mut e: Box<Error>, peer: &AnyPeer<'_>) -> Box<Error> {
     if *e.esource() == ErrorSource::Unset {
         match e.etype() {
             ErrorType::BindError | ErrorType::SocketError | ErrorType::InternalError => e.as_in(),

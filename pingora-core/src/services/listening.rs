@@ -4,6 +4,9 @@
 //! must stay small because there are many of them and most are idle: it holds a pointer to what
 //! connections share (`Shared`), the boxed stream and the shutdown watch. Filter, pre-TLS
 //! callback and TLS handshake run in a future of their own that is freed when they are done.
+//!
+//! All of it knows the application as a [`Handler`]: what was generic over the application would be
+//! compiled again in each program.
 
 use std::convert::Infallible;
 use std::fs::Permissions;
@@ -12,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use pingora_error::Result;
 use pingora_runtime::{RuntimeOpts, current_handle};
 use tokio::sync::{oneshot, watch};
@@ -198,37 +202,6 @@ impl<A: ServerApp + Send + Sync + 'static> Service<A> {
     pub async fn handle_event(event: Stream, app_logic: Arc<A>, shutdown: ShutdownWatch) {
         process(event, &app_logic, &shutdown).await;
     }
-
-    /// Accepts on all stacks until shutdown, then closes their sockets.
-    async fn accept_all(
-        &self,
-        stacks: Vec<TransportStack>,
-        app: Arc<A>,
-        shutdown: &ShutdownWatch,
-        tasks_per_stack: usize,
-    ) -> InFlight {
-        let (alive, all_done) = oneshot::channel();
-        let alive = Arc::new(alive);
-        let mut tasks = vec![];
-        for stack in stacks {
-            let shared = Arc::new(Shared {
-                app: app.clone(),
-                preparation: stack.preparation().clone(),
-                _alive: alive.clone(),
-            });
-            let stack = Arc::new(stack);
-            for _ in 0..tasks_per_stack.max(1) {
-                let accepting = accept_loop(stack.clone(), shared.clone(), shutdown.clone());
-                tasks.push(current_handle().spawn(accepting));
-            }
-        }
-        for task in tasks {
-            if let Err(e) = task.await {
-                log::error!("accepting for service {} ended: {e}", self.name);
-            }
-        }
-        InFlight(all_done)
-    }
 }
 
 #[async_trait]
@@ -243,29 +216,21 @@ impl<A: ServerApp + Send + Sync + 'static> crate::services::Service for Service<
         shutdown: ShutdownWatch,
         listeners_per_fd: usize,
     ) {
-        let stacks = match self.listeners.build(fds).await {
-            Ok(stacks) => stacks,
-            Err(e) => return crate::server::failure::report(e),
-        };
         let Some(app) = self.app_logic.take() else {
             log::error!("service {} was started twice", self.name);
             return;
         };
-        for stack in &stacks {
-            let address = stack.local_addr_string();
-            crate::server::report::listening(&self.name, &address, stack.protocol());
+        let running = Running {
+            name: &self.name,
+            bound: &self.bound,
+            app: Arc::new(Arc::clone(&app)),
+            tasks_per_stack: listeners_per_fd.max(1),
+            shutdown,
+        };
+        if let Err(e) = running.run(&mut self.listeners, fds).await {
+            self.app_logic = Some(app);
+            crate::server::failure::report(e);
         }
-        let bound = stacks
-            .iter()
-            .map(TransportStack::local_addr_string)
-            .collect();
-        self.bound.send_replace(bound);
-        let in_flight = self
-            .accept_all(stacks, app.clone(), &shutdown, listeners_per_fd)
-            .await;
-        self.bound.send_replace(vec![]);
-        app.cleanup().await;
-        in_flight.finish().await;
     }
 
     fn name(&self) -> &str {
@@ -285,9 +250,97 @@ impl<A: ServerApp + Send + Sync + 'static> crate::services::Service for Service<
     }
 }
 
+/// An application, as those who accept and serve connections know it.
+trait Handler: Send + Sync {
+    /// Gives it a connection; see [`ServerApp::process_new`].
+    fn process_new<'a>(
+        &'a self,
+        stream: Stream,
+        shutdown: &'a ShutdownWatch,
+    ) -> BoxFuture<'a, Option<Stream>>;
+
+    /// Tells it that the service stops.
+    fn cleanup(&self) -> BoxFuture<'_, ()>;
+}
+
+impl<A: ServerApp + Send + Sync + 'static> Handler for Arc<A> {
+    fn process_new<'a>(
+        &'a self,
+        stream: Stream,
+        shutdown: &'a ShutdownWatch,
+    ) -> BoxFuture<'a, Option<Stream>> {
+        ServerApp::process_new(self, stream, shutdown)
+    }
+
+    fn cleanup(&self) -> BoxFuture<'_, ()> {
+        ServerApp::cleanup(self.as_ref())
+    }
+}
+
+/// A service that was started.
+struct Running<'a> {
+    name: &'a str,
+    bound: &'a watch::Sender<Vec<String>>,
+    app: Arc<dyn Handler>,
+    tasks_per_stack: usize,
+    shutdown: ShutdownWatch,
+}
+
+impl<'a> Running<'a> {
+    /// Listens, and serves until the last connection after shutdown has ended.
+    ///
+    /// # Errors
+    /// If it cannot listen on one of the addresses.
+    fn run(
+        self,
+        listeners: &'a mut Listeners,
+        fds: Option<ListenFds>,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let stacks = listeners.build(fds).await?;
+            for stack in &stacks {
+                let address = stack.local_addr_string();
+                crate::server::report::listening(self.name, &address, stack.protocol());
+            }
+            let bound = stacks.iter().map(TransportStack::local_addr_string);
+            self.bound.send_replace(bound.collect());
+            let in_flight = self.accept_all(stacks).await;
+            self.bound.send_replace(vec![]);
+            self.app.cleanup().await;
+            in_flight.finish().await;
+            Ok(())
+        })
+    }
+
+    /// Accepts on all stacks until shutdown, then closes their sockets.
+    async fn accept_all(&self, stacks: Vec<TransportStack>) -> InFlight {
+        let (alive, all_done) = oneshot::channel();
+        let alive = Arc::new(alive);
+        let mut tasks = vec![];
+        for stack in stacks {
+            let shared = Arc::new(Shared {
+                app: self.app.clone(),
+                preparation: stack.preparation().clone(),
+                _alive: alive.clone(),
+            });
+            let stack = Arc::new(stack);
+            for _ in 0..self.tasks_per_stack {
+                let accepting = accept_loop(stack.clone(), shared.clone(), self.shutdown.clone());
+                tasks.push(current_handle().spawn(accepting));
+            }
+        }
+        for task in tasks {
+            if let Err(e) = task.await {
+                log::error!("accepting for service {} ended: {e}", self.name);
+            }
+        }
+        InFlight(all_done)
+    }
+}
+
 /// What all connections of a listener share.
-struct Shared<A> {
-    app: Arc<A>,
+struct Shared {
+    app: Arc<dyn Handler>,
     preparation: Arc<Preparation>,
     /// Dropped with the last connection, which [`InFlight`] notices.
     _alive: Arc<oneshot::Sender<Infallible>>,
@@ -305,11 +358,7 @@ impl InFlight {
 }
 
 /// Accepts connections and spawns a task for each, until shutdown.
-async fn accept_loop<A: ServerApp + Send + Sync + 'static>(
-    stack: Arc<TransportStack>,
-    shared: Arc<Shared<A>>,
-    mut shutdown: ShutdownWatch,
-) {
+async fn accept_loop(stack: Arc<TransportStack>, shared: Arc<Shared>, mut shutdown: ShutdownWatch) {
     let mut trouble = AcceptTrouble::default();
     // Unbounded: serving is what a service does until shutdown.
     loop {
@@ -349,11 +398,7 @@ async fn accept_loop<A: ServerApp + Send + Sync + 'static>(
 /// Accepts the connections that the closing of the socket, right after this, would reset although
 /// their clients may have been told that they are connected: those that wait in the backlog, and
 /// those whose handshake ends soon.
-async fn accept_last<A: ServerApp + Send + Sync + 'static>(
-    stack: &TransportStack,
-    shared: &Arc<Shared<A>>,
-    shutdown: &ShutdownWatch,
-) {
+async fn accept_last(stack: &TransportStack, shared: &Arc<Shared>, shutdown: &ShutdownWatch) {
     let more_to_come = stack.stop_arrivals();
     accept_backlog(stack, shared, shutdown);
     if more_to_come {
@@ -363,11 +408,7 @@ async fn accept_last<A: ServerApp + Send + Sync + 'static>(
 }
 
 /// Accepts the connections that wait in the backlog.
-fn accept_backlog<A: ServerApp + Send + Sync + 'static>(
-    stack: &TransportStack,
-    shared: &Arc<Shared<A>>,
-    shutdown: &ShutdownWatch,
-) {
+fn accept_backlog(stack: &TransportStack, shared: &Arc<Shared>, shutdown: &ShutdownWatch) {
     for _ in 0..MAX_LAST_CONNECTIONS {
         let home = current_handle();
         match stack.accept_waiting(&home) {
@@ -418,11 +459,7 @@ impl AcceptTrouble {
 }
 
 /// One connection, from its first byte to its last.
-async fn serve<A: ServerApp + Send + Sync + 'static>(
-    accepted: Box<L4Stream>,
-    shared: Arc<Shared<A>>,
-    shutdown: ShutdownWatch,
-) {
+async fn serve(accepted: Box<L4Stream>, shared: Arc<Shared>, shutdown: ShutdownWatch) {
     let stream = if shared.preparation.is_empty() {
         accepted
     } else {
@@ -432,7 +469,7 @@ async fn serve<A: ServerApp + Send + Sync + 'static>(
             None => return,
         }
     };
-    process(stream, &shared.app, &shutdown).await;
+    process(stream, &*shared.app, &shutdown).await;
 }
 
 async fn prepare(accepted: Box<L4Stream>, preparation: &Preparation) -> Option<Stream> {
@@ -449,11 +486,7 @@ async fn prepare(accepted: Box<L4Stream>, preparation: &Preparation) -> Option<S
     }
 }
 
-async fn process<A: ServerApp + Send + Sync + 'static>(
-    stream: Stream,
-    app: &Arc<A>,
-    shutdown: &ShutdownWatch,
-) {
+async fn process(stream: Stream, app: &dyn Handler, shutdown: &ShutdownWatch) {
     let mut next = Some(stream);
     // Ends when the application closes the connection instead of handing it back.
     while let Some(stream) = next {

@@ -36,6 +36,7 @@ impl Noting {
     }
 }
 
+#[async_trait]
 impl Rounds for Noting {
     async fn update_round(&self) {
         self.note("update");

@@ -4,6 +4,7 @@
 
 use std::panic::AssertUnwindSafe;
 
+use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use log::{info, warn};
 use pingora_error::{Error, ErrorType};
@@ -23,12 +24,22 @@ pub(crate) async fn check_round<'a>(
     targets: impl Iterator<Item = (&'a Backend, &'a Observed)>,
     parallel: bool,
 ) {
+    check_all(check, targets.collect(), parallel).await;
+}
+
+/// Boxed: it is compiled once, not in each program.
+fn check_all<'a>(
+    check: &'a (dyn HealthCheck + Send + Sync),
+    targets: Vec<(&'a Backend, &'a Observed)>,
+    parallel: bool,
+) -> BoxFuture<'a, ()> {
     let checks: Vec<_> = targets
+        .into_iter()
         .map(|(backend, observed)| check_one(check, backend, observed))
         .collect();
     let at_once = if parallel { MAX_PARALLEL_CHECKS } else { 1 };
     let mut checks = stream::iter(checks).buffer_unordered(at_once);
-    while checks.next().await.is_some() {}
+    Box::pin(async move { while checks.next().await.is_some() {} })
 }
 
 async fn check_one(

@@ -10,6 +10,7 @@ use std::future::poll_fn;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
 use h2::Reason;
 use http::header::AsHeaderName;
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -330,7 +331,7 @@ impl Session {
                 session.finish()?;
                 session.flush_queued().await
             }
-            Session::Subrequest(session) => session.finish().await.map(|_| ()),
+            Session::Subrequest(session) => end_subrequest(session).await,
             Session::Custom(session) => session.finish().await,
         }
     }
@@ -344,12 +345,8 @@ impl Session {
     pub async fn finish(self) -> Result<Option<ReusableHttpStream>> {
         match self {
             Session::H1(mut session) => {
-                if session.needs_end()
-                    && let Err(e) = session.finish_body().await
-                {
-                    debug!("the response could not be ended: {e}");
-                    session.shutdown().await;
-                    return Err(e);
+                if session.needs_end() {
+                    end_h1(&mut session).await?;
                 }
                 session.reuse().await
             }
@@ -359,7 +356,7 @@ impl Session {
                 Ok(None)
             }
             Session::Subrequest(mut session) => {
-                session.finish().await?;
+                end_subrequest(&mut session).await?;
                 Ok(None)
             }
             Session::Custom(mut session) => {
@@ -427,54 +424,81 @@ impl Session {
     ///
     /// Does nothing but end the response when a head was already sent.
     pub async fn respond_error_with_body(&mut self, error: u16, body: Bytes) -> Result<()> {
+        self.answer_error(Self::error_with_body(error, &body), body)
+            .await
+    }
+
+    fn error_with_body(error: u16, body: &Bytes) -> Result<ResponseHeader> {
         let mut resp = Self::generate_error(error);
         if !body.is_empty() {
             resp.set_content_length(body.len())?;
         }
-        self.write_error_response(resp, body).await
+        Ok(resp)
     }
 
     /// Answers with this head and body; the connection is closed afterwards.
     pub async fn write_error_response(&mut self, resp: ResponseHeader, body: Bytes) -> Result<()> {
-        self.set_keepalive(None);
-        if self.response_written().is_some() {
-            return Ok(());
-        }
-        match self {
-            Session::H1(_) | Session::H2(_) | Session::Subrequest(_) => {
-                self.queue_task(HttpTask::Header(Box::new(resp), body.is_empty()))?;
-                if !body.is_empty() {
-                    self.queue_task(HttpTask::Body(Some(body), true))?;
-                }
-                poll_fn(|cx| self.poll_flush(cx)).await
+        self.answer_error(Ok(resp), body).await
+    }
+
+    /// Boxed, as what else is rare here: it is compiled once, not in each program.
+    fn answer_error(
+        &mut self,
+        resp: Result<ResponseHeader>,
+        body: Bytes,
+    ) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let resp = resp?;
+            self.set_keepalive(None);
+            if self.response_written().is_some() {
+                return Ok(());
             }
-            Session::Custom(session) => {
-                session
-                    .write_response_header(Box::new(resp), body.is_empty())
-                    .await?;
-                if !body.is_empty() {
-                    session.write_body(body, true).await?;
+            match self {
+                Session::H1(_) | Session::H2(_) | Session::Subrequest(_) => {
+                    self.queue_task(HttpTask::Header(Box::new(resp), body.is_empty()))?;
+                    if !body.is_empty() {
+                        self.queue_task(HttpTask::Body(Some(body), true))?;
+                    }
+                    poll_fn(|cx| self.poll_flush(cx)).await
                 }
-                Ok(())
+                Session::Custom(session) => {
+                    session
+                        .write_response_header(Box::new(resp), body.is_empty())
+                        .await?;
+                    if !body.is_empty() {
+                        session.write_body(body, true).await?;
+                    }
+                    Ok(())
+                }
             }
-        }
+        })
     }
 
     /// Answers a request that [`read_request`](Self::read_request) refused, and closes.
     ///
     /// Malformed requests get the status the error names, slow ones 408; when the connection
     /// broke there is nobody to answer.
-    pub async fn refuse_request(mut self, e: &Error) {
+    pub async fn refuse_request(self, e: &Error) {
         let status = match e.etype() {
-            InvalidHTTPHeader => 400,
-            HTTPStatus(status) => *status,
-            ReadTimedout => 408,
-            _ => return self.shutdown().await,
+            InvalidHTTPHeader => Some(400),
+            HTTPStatus(status) => Some(*status),
+            ReadTimedout => Some(408),
+            _ => None,
         };
-        match self.respond_error(status).await {
-            Ok(()) => drop(self.finish().await),
-            Err(_) => self.shutdown().await,
-        }
+        self.refuse(status).await
+    }
+
+    /// Answers with a status, if any, and closes.
+    fn refuse(mut self, status: Option<u16>) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let Some(status) = status else {
+                return self.shutdown().await;
+            };
+            match self.respond_error(status).await {
+                Ok(()) => drop(self.finish().await),
+                Err(_) => self.shutdown().await,
+            }
+        })
     }
 
     /// Returns the final response head, once sent.
@@ -731,4 +755,20 @@ impl Session {
             _ => None,
         }
     }
+}
+
+/// Ends a response that was not, or closes.
+fn end_h1(session: &mut Http1Session) -> BoxFuture<'_, Result<()>> {
+    Box::pin(async move {
+        if let Err(e) = session.finish_body().await {
+            debug!("the response could not be ended: {e}");
+            session.shutdown().await;
+            return Err(e);
+        }
+        Ok(())
+    })
+}
+
+fn end_subrequest(session: &mut SubrequestSession) -> BoxFuture<'_, Result<()>> {
+    Box::pin(async move { session.finish().await.map(|_| ()) })
 }

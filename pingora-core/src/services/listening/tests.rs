@@ -243,7 +243,7 @@ async fn the_task_of_a_connection_is_small() {
     let (client, accepted) = tokio::join!(TcpStream::connect(address), stack.accept(&home));
     let (alive, _all_done) = oneshot::channel();
     let shared = Arc::new(Shared {
-        app: Arc::new(Next::default()),
+        app: Arc::new(Arc::new(Next::default())),
         preparation: stack.preparation().clone(),
         _alive: Arc::new(alive),
     });

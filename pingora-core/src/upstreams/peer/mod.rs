@@ -5,6 +5,7 @@
 //! looked up when a connection is made, never here: read `target.rs` for that, `reuse.rs` for
 //! what keeps two peers from sharing a connection.
 
+mod any;
 mod basic;
 mod http;
 mod options;
@@ -31,6 +32,7 @@ pub use self::target::Unresolved;
 pub use self::tracing::{Tracer, Tracing};
 pub use crate::protocols::tls::ALPN;
 
+pub(crate) use self::any::AnyPeer;
 pub(crate) use self::target::placeholder_port;
 
 use crate::backend::{PskType, SecurityPolicy};

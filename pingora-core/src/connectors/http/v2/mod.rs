@@ -12,6 +12,7 @@ mod pools;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use pingora_error::{Error, ErrorType::H2Downgrade, Result};
 use pingora_pool::ConnectionPool;
 
@@ -24,7 +25,7 @@ use crate::protocols::http::custom::client::Session;
 use crate::protocols::http::v1::client::HttpSession as Http1Session;
 use crate::protocols::http::v2::client::Http2Session;
 use crate::protocols::{ALPN, Stream};
-use crate::upstreams::peer::Peer;
+use crate::upstreams::peer::{AnyPeer, Peer};
 
 pub use self::connection::{ConnectionRef, H2HandshakeSettings, handshake};
 pub use self::pools::InUsePool;
@@ -87,25 +88,9 @@ impl Connector {
         &self,
         peer: &P,
     ) -> Result<HttpSession<C>> {
-        let stream = self.transport.new_stream(peer).await?;
-        if !speaks_h2(&stream, peer) {
-            if wants_only_h2(peer) {
-                let context = format!("the server does not speak HTTP/2, Peer: {peer}");
-                return Err(Error::explain(H2Downgrade, context).into_up());
-            }
-            self.transport.prefer_h1(peer);
-            let session = Http1Session::new_with_options(stream, peer);
-            return Ok(HttpSession::H1(session));
-        }
-        let key = peer.reuse_hash();
-        let settings = H2HandshakeSettings::of(peer);
-        let home = (&self.pools, key, peer.idle_timeout());
-        let conn = connection::open(stream, settings, Some(home)).await?;
-        let Some(mut session) = self.pools.share(key, &conn)? else {
-            return Err(Error::explain(H2Downgrade, "the server takes no streams").into_up());
-        };
-        with_options(&mut session, peer);
-        Ok(HttpSession::H2(session))
+        self.open_boxed(AnyPeer::of(peer))
+            .await
+            .map(Opened::session)
     }
 
     /// Returns a session on an open connection to `peer`, `None` when none has a free stream.
@@ -115,11 +100,7 @@ impl Connector {
         &self,
         peer: &P,
     ) -> Result<Option<Http2Session>> {
-        let mut session = self.pools.reuse(peer.reuse_hash());
-        if let Some(session) = &mut session {
-            with_options(session, peer);
-        }
-        Ok(session)
+        Ok(self.reuse(peer))
     }
 
     /// Ends the exchange of `session`; its connection, once unused, is kept for `peer` no longer
@@ -148,28 +129,92 @@ impl Connector {
         P: Peer + Send + Sync + 'static,
         C: Session,
     {
-        let shares = peer
-            .get_peer_options()
-            .is_some_and(|options| options.max_h2_streams > 1);
-        loop {
-            if let Some(session) = self.reused_http_session(peer).await? {
-                return Ok((HttpSession::H2(session), true));
-            }
+        if let Some(session) = self.reused_http_session(peer).await? {
+            return Ok((HttpSession::H2(session), true));
+        }
+        let (opened, reused) = self.open_or_wait(AnyPeer::of(peer)).await?;
+        Ok((opened.session(), reused))
+    }
+
+    /// Returns a session on a new connection, or on one others open that it can share.
+    ///
+    /// Boxed, as is [`open_boxed`](Self::open_boxed): connecting is rare, its future is large, and so
+    /// it is compiled here instead of in each program.
+    fn open_or_wait<'a>(&'a self, peer: AnyPeer<'a>) -> BoxFuture<'a, Result<(Opened, bool)>> {
+        Box::pin(async move {
+            let shares = peer
+                .get_peer_options()
+                .is_some_and(|options| options.max_h2_streams > 1);
             // Each turn but the last waits for a connection somebody else has opened.
-            let lead = match shares {
-                false => None,
-                true => match self.connecting.turn(peer.reuse_hash()).await {
-                    Turn::LookAgain => continue,
-                    Turn::Lead(lead) => Some(lead),
-                    Turn::Alone => None,
-                },
+            let lead = loop {
+                if !shares {
+                    break None;
+                }
+                match self.connecting.turn(peer.reuse_hash()).await {
+                    Turn::Lead(lead) => break Some(lead),
+                    Turn::Alone => break None,
+                    Turn::LookAgain => (),
+                }
+                if let Some(session) = self.reuse(&peer) {
+                    return Ok((Opened::H2(session), true));
+                }
             };
-            // Boxed: connecting is rare, and its future is large.
-            let session = Box::pin(self.new_http_session(peer)).await?;
-            if let (Some(lead), HttpSession::H2(session)) = (lead, &session) {
+            let opened = self.open(peer).await?;
+            if let (Some(lead), Opened::H2(session)) = (lead, &opened) {
                 lead.succeeded(session.conn.stream_limit());
             }
-            return Ok((session, false));
+            Ok((opened, false))
+        })
+    }
+
+    fn open_boxed<'a>(&'a self, peer: AnyPeer<'a>) -> BoxFuture<'a, Result<Opened>> {
+        Box::pin(self.open(peer))
+    }
+
+    /// Opens a connection and the first stream on it.
+    async fn open(&self, peer: AnyPeer<'_>) -> Result<Opened> {
+        let stream = self.transport.connect_here_or_there(peer).await?;
+        if !speaks_h2(&stream, &peer) {
+            if wants_only_h2(&peer) {
+                let context = format!("the server does not speak HTTP/2, Peer: {peer}");
+                return Err(Error::explain(H2Downgrade, context).into_up());
+            }
+            self.transport.prefer_h1(&peer);
+            let session = Http1Session::new_with_options(stream, &peer);
+            return Ok(Opened::H1(session));
+        }
+        let key = peer.reuse_hash();
+        let settings = H2HandshakeSettings::of(&peer);
+        let home = (&self.pools, key, peer.idle_timeout());
+        let conn = connection::open(stream, settings, Some(home)).await?;
+        let Some(mut session) = self.pools.share(key, &conn)? else {
+            return Err(Error::explain(H2Downgrade, "the server takes no streams").into_up());
+        };
+        with_options(&mut session, &peer);
+        Ok(Opened::H2(session))
+    }
+
+    /// Returns a session on an open connection.
+    fn reuse<P: Peer>(&self, peer: &P) -> Option<Http2Session> {
+        let mut session = self.pools.reuse(peer.reuse_hash());
+        if let Some(session) = &mut session {
+            with_options(session, peer);
+        }
+        session
+    }
+}
+
+/// A session on a new connection: of HTTP/1 when the server chose that.
+enum Opened {
+    H1(Http1Session),
+    H2(Http2Session),
+}
+
+impl Opened {
+    fn session<C: Session>(self) -> HttpSession<C> {
+        match self {
+            Opened::H1(session) => HttpSession::H1(session),
+            Opened::H2(session) => HttpSession::H2(session),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What becomes of the connection after the response: another request, or the end.
 
+use futures_util::future::BoxFuture;
 use log::debug;
 use pingora_error::Result;
 
@@ -39,6 +40,7 @@ impl HttpSession {
     }
 
     /// Returns whether the connection will carry another request.
+    #[inline]
     pub fn will_keepalive(&self) -> bool {
         self.state.keepalive_timeout.is_some()
             && self.state.client_keepalive
@@ -64,8 +66,7 @@ impl HttpSession {
         }
         let clean = self.state.wire.output.is_flushed() && self.state.body.is_done();
         if !clean || !self.will_keepalive() {
-            // Boxed: most connections are reused as they are, and need not carry this future.
-            Box::pin(self.settle()).await?;
+            self.settle_boxed().await?;
         }
         if !self.will_keepalive() {
             return Ok(None);
@@ -76,6 +77,12 @@ impl HttpSession {
             self.state.wire.stream,
             prefix,
         )))
+    }
+
+    /// Boxed: most connections are reused as they are, and need not carry this future, nor must each
+    /// program compile it.
+    fn settle_boxed(&mut self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.settle())
     }
 
     /// Sends and reads what is left, then closes unless the connection can be used again.
