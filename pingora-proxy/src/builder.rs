@@ -12,6 +12,7 @@ use pingora_core::server::configuration::ServerConf;
 use pingora_core::services::listening::{RuntimeOptsOverride, Service};
 use pingora_runtime::RuntimeOpts;
 
+use crate::exchange::{ByCustomLeg, CustomExchange};
 use crate::{HttpProxy, ProxyHttp};
 
 /// Serves a connection in a protocol of the application's own.
@@ -106,6 +107,7 @@ where
     name: String,
     connector: C,
     on_custom: Option<ProcessCustomSession<SV, C>>,
+    custom_exchange: Option<Box<dyn CustomExchange<SV, C>>>,
     client_options: Option<ConnectorOptions>,
     server_options: Option<HttpServerOptions>,
     runtime_opts_override: Option<RuntimeOptsOverride>,
@@ -124,6 +126,7 @@ where
             name: DEFAULT_NAME.to_string(),
             connector: (),
             on_custom: None,
+            custom_exchange: None,
             client_options: None,
             server_options: None,
             runtime_opts_override: None,
@@ -155,6 +158,7 @@ where
             name: self.name,
             connector,
             on_custom: Some(on_custom),
+            custom_exchange: Some(Box::new(ByCustomLeg)),
             client_options: self.client_options,
             server_options: self.server_options,
             runtime_opts_override: self.runtime_opts_override,
@@ -188,8 +192,13 @@ where
             .client_options
             .unwrap_or_else(|| ConnectorOptions::from_server_conf(&self.conf));
         let connector = Connector::new_custom(Some(options), self.connector);
-        let mut proxy =
-            HttpProxy::with_connector(self.inner, &self.conf, connector, self.on_custom);
+        let mut proxy = HttpProxy::with_connector(
+            self.inner,
+            &self.conf,
+            connector,
+            self.on_custom,
+            self.custom_exchange,
+        );
         proxy.server_options = self.server_options;
         proxy.handle_init_modules();
         let mut service = Service::new(self.name, proxy);

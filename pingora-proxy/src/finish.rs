@@ -1,5 +1,6 @@
 //! The end of a request: error answers, the log, and what becomes of the connection.
 
+use futures_core::future::BoxFuture;
 use log::{debug, error};
 use pingora_core::apps::{HttpPersistentSettings, ReusedHttpStream};
 use pingora_core::connectors::http::custom;
@@ -91,21 +92,8 @@ where
         error: Option<BError>,
         fate: Fate,
     ) -> Option<ReusedHttpStream> {
-        if fate == Fate::Abort {
-            if let Some(e) = error {
-                session.on_proxy_failure(e);
-            }
-            session.shutdown().await;
-            return None;
-        }
-        if let Some(e) = error
-            && session.is_subrequest()
-        {
-            // Its maker gets the answer whole, and learns why it is one.
-            if let Err(e) = session.finish_body().await {
-                debug!("the response of a subrequest could not be ended: {e}");
-            }
-            session.on_proxy_failure(e);
+        if fate == Fate::Abort || (error.is_some() && session.is_subrequest()) {
+            fail(session, error, fate).await;
             return None;
         }
         if fate == Fate::Close {
@@ -131,4 +119,24 @@ where
             }
         }
     }
+}
+
+/// Ends the exchange with the client after a failure. Boxed: this is rare.
+fn fail(session: &mut Session, error: Option<BError>, fate: Fate) -> BoxFuture<'_, ()> {
+    Box::pin(async move {
+        if fate == Fate::Abort {
+            if let Some(e) = error {
+                session.on_proxy_failure(e);
+            }
+            session.shutdown().await;
+            return;
+        }
+        // The maker of a subrequest gets the answer whole, and learns why it is one.
+        if let Err(e) = session.finish_body().await {
+            debug!("the response of a subrequest could not be ended: {e}");
+        }
+        if let Some(e) = error {
+            session.on_proxy_failure(e);
+        }
+    })
 }

@@ -20,6 +20,7 @@ use pingora_core::server::configuration::ServerConf;
 use pingora_error::{Error, ErrorType::HTTPStatus};
 
 use crate::builder::ProcessCustomSession;
+use crate::exchange::CustomExchange;
 use crate::{ProxyHttp, Session};
 
 /// A reverse proxy: the hooks of a [`ProxyHttp`] between clients and upstreams.
@@ -33,6 +34,7 @@ where
     pub(crate) connector: Connector<C>,
     pub(crate) max_retries: usize,
     on_custom: Option<ProcessCustomSession<SV, C>>,
+    pub(crate) custom_exchange: Option<Box<dyn CustomExchange<SV, C>>>,
     /// The modules requests and responses of clients pass through.
     pub downstream_modules: HttpModules,
     /// The modules responses pass on the side of the upstream.
@@ -49,7 +51,7 @@ impl<SV> HttpProxy<SV, ()> {
     /// those of `inner`.
     pub fn new(inner: SV, conf: Arc<ServerConf>) -> Self {
         let options = ConnectorOptions::from_server_conf(&conf);
-        Self::with_connector(inner, &conf, Connector::new(Some(options)), None)
+        Self::with_connector(inner, &conf, Connector::new(Some(options)), None, None)
     }
 }
 
@@ -62,12 +64,14 @@ where
         conf: &ServerConf,
         connector: Connector<C>,
         on_custom: Option<ProcessCustomSession<SV, C>>,
+        custom_exchange: Option<Box<dyn CustomExchange<SV, C>>>,
     ) -> Self {
         HttpProxy {
             inner,
             connector,
             max_retries: conf.max_retries,
             on_custom,
+            custom_exchange,
             downstream_modules: HttpModules::new(),
             #[cfg(feature = "upstream_modules")]
             upstream_modules: HttpModules::new(),

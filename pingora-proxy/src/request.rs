@@ -11,11 +11,11 @@ use pingora_core::protocols::{ALPN, UniqueID};
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_error::{
     BError, Error,
-    ErrorType::{H2Downgrade, HTTPStatus},
+    ErrorType::{H2Downgrade, HTTPStatus, InternalError},
     Result,
 };
 
-use crate::exchange::{CustomLeg, Exchange, FilteredBody, H1Leg, H2Leg};
+use crate::exchange::{Exchange, FilteredBody, H1Leg, H2Leg};
 use crate::{HttpProxy, ProxyHttp, ProxyWarnLogContext, Session, SubrequestSpawner};
 
 /// How the phases of a request ended.
@@ -201,13 +201,11 @@ where
                     .await?;
                 }
                 HttpSession::Custom(upstream) => {
-                    let leg = CustomLeg::new(upstream, peer);
-                    return Box::pin(async move {
-                        let mut exchange = Exchange::new(&self.inner, session, ctx, leg);
-                        exchange.run(peer).await?;
-                        Ok(exchange.into_leg().close().await)
-                    })
-                    .await;
+                    let Some(custom) = &self.custom_exchange else {
+                        let context = "the proxy was made without a custom protocol";
+                        return Error::e_explain(InternalError, context);
+                    };
+                    return custom.run(&self.inner, session, ctx, upstream, peer).await;
                 }
             }
             Ok(true)

@@ -269,8 +269,6 @@ impl<'a, S: Session> CustomLeg<'a, S> {
 }
 
 impl<S: Session> Leg for CustomLeg<'_, S> {
-    const HAS_MESSAGES: bool = true;
-
     fn prepare(req: &mut RequestHeader, _has_body: bool, peer: &HttpPeer) -> Result<()> {
         let version = req.version();
         forward::prepare_h2(req, peer)?;
@@ -344,6 +342,10 @@ impl<S: Session> Leg for CustomLeg<'_, S> {
                 Some(Ok(None)) | None => self.start_read(),
             }
         }
+    }
+
+    fn has_messages(&self) -> bool {
+        true
     }
 
     fn take_messages(&mut self) -> Option<Ends> {

@@ -9,19 +9,17 @@ use std::task::{Context, Poll};
 use pingora_error::{BError, Error, ErrorType::InternalError, Result};
 use pingora_timeout::fast_timeout::Deadline;
 
-use super::duplex::{Event, Exchange, MAX_REQUEST_RUN};
+use super::duplex::{Event, Front, MAX_REQUEST_RUN};
 use super::leg::Leg;
-use super::messages;
 use crate::ProxyHttp;
 
-impl<SV, L> Exchange<'_, SV, L>
+impl<SV> Front<'_, SV>
 where
     SV: ProxyHttp + Send + Sync,
     SV::CTX: Send + Sync,
-    L: Leg,
 {
     /// Sends what is queued, then waits for what happens next: `poll_event` for a custom client.
-    pub(super) async fn custom_event(&mut self) -> Event {
+    pub(super) async fn custom_event<L: Leg>(&mut self, leg: &mut L) -> Event {
         if let Err(e) = self.send_tasks().await {
             return Event::Gone(e);
         }
@@ -38,7 +36,7 @@ where
             .then(|| client.read_body_or_idle(!wants_request));
         poll_fn(|cx| {
             loop {
-                if wants_request && self.request_run < MAX_REQUEST_RUN && self.leg.has_room() {
+                if wants_request && self.request_run < MAX_REQUEST_RUN && leg.has_room() {
                     let piece = match (self.replay.take(), &mut reading) {
                         (Some(piece), _) => Poll::Ready(Ok(Some(*piece))),
                         (None, Some(reading)) => reading.as_mut().poll(cx),
@@ -50,22 +48,22 @@ where
                     }
                 }
                 if self.progress.can_send() {
-                    let was_full = !self.leg.has_room();
-                    if let Poll::Ready(Err(e)) = self.leg.poll_flush(cx) {
+                    let was_full = !leg.has_room();
+                    if let Poll::Ready(Err(e)) = leg.poll_flush(cx) {
                         return Poll::Ready(Event::SendFailed(e));
                     }
-                    if was_full && self.leg.has_room() {
+                    if was_full && leg.has_room() {
                         continue;
                     }
                 }
                 let request_waits = std::mem::take(&mut self.request_run) == MAX_REQUEST_RUN;
-                if let Poll::Ready((from, message)) =
-                    messages::poll(&mut self.messages, &mut self.leg, cx)
+                if let Some(messages) = &mut self.messages
+                    && let Poll::Ready((from, message)) = messages.poll_with(leg, cx)
                 {
                     return Poll::Ready(Event::Message(from, message));
                 }
                 if poll_unpaused(&mut self.pause, cx)
-                    && let Poll::Ready(task) = self.leg.poll_task(cx)
+                    && let Poll::Ready(task) = leg.poll_task(cx)
                 {
                     return Poll::Ready(Event::Response(task));
                 }
@@ -96,12 +94,11 @@ where
         let Some(tasks) = self.tasks.take() else {
             return Ok(());
         };
-        self.session
-            .downstream_session
-            .response_duplex_vec(tasks.0)
-            .await
-            .map(|_| ())
-            .map_err(Error::into_down)
+        let Some(client) = self.session.downstream_session.as_custom_mut() else {
+            return Ok(());
+        };
+        let sent = client.response_duplex_vec(tasks.0).await;
+        sent.map(|_| ()).map_err(Error::into_down)
     }
 }
 

@@ -19,7 +19,7 @@ use pingora_http::ResponseHeader;
 use pingora_timeout::fast_timeout::Deadline;
 
 use super::leg::Leg;
-use super::messages::{self, Messages, Speaker};
+use super::messages::{Messages, Speaker};
 use super::state::Progress;
 use crate::{ProxyHttp, Session};
 
@@ -33,10 +33,15 @@ pub(super) const MAX_REQUEST_RUN: u8 = 16;
 
 /// One request on its way to one upstream.
 pub(crate) struct Exchange<'a, SV: ProxyHttp, L> {
+    pub(super) front: Front<'a, SV>,
+    pub(super) leg: L,
+}
+
+/// What of an exchange does not depend on the protocol of the upstream: all but the leg.
+pub(super) struct Front<'a, SV: ProxyHttp> {
     pub(super) proxy: &'a SV,
     pub(super) session: &'a mut Session,
     pub(super) ctx: &'a mut SV::CTX,
-    pub(super) leg: L,
     pub(super) progress: Progress,
     /// Body bytes an earlier try has read already.
     pub(super) replay: Option<Box<Bytes>>,
@@ -99,11 +104,10 @@ where
             Some(filtered) => filtered.replay(),
             None => session.get_retry_buffer(),
         };
-        Exchange {
+        let front = Front {
             proxy,
             session,
             ctx,
-            leg,
             progress: Progress::new(),
             replay: replay.map(Box::new),
             request_run: 0,
@@ -111,7 +115,8 @@ where
             pause: None,
             tasks: None,
             messages: None,
-        }
+        };
+        Exchange { front, leg }
     }
 
     /// Returns the upstream side, for what is left to do when the exchange is over.
@@ -123,43 +128,43 @@ where
     ///
     /// On an error, [`Session::response_written`] tells whether the client saw a response begin.
     pub(crate) async fn run(&mut self, peer: &HttpPeer) -> Result<()> {
-        let mut result = self.begin_messages().await;
+        let front = &mut self.front;
+        let mut result = Ok(());
+        if front.session.is_custom() || self.leg.has_messages() {
+            result = front.begin_messages(self.leg.has_messages()).await;
+        }
         if result.is_ok() {
             result = self.send_head(peer).await;
         }
         if result.is_ok() {
             result = self.pump().await;
         }
-        self.end_messages(result.is_ok()).await;
-        self.session.upstream = self.leg.counters();
+        let front = &mut self.front;
+        if front.messages.is_some() {
+            front.end_messages(result.is_ok()).await;
+        }
+        front.session.upstream = self.leg.counters();
         if result.is_err() {
-            self.flush_once().await;
+            front.flush_once().await;
         }
         result
     }
 
-    /// Sends what the client can take at once of a response that broke off.
-    async fn flush_once(&mut self) {
-        poll_fn(|cx| {
-            let _ = self.downstream().poll_flush(cx);
-            Poll::Ready(())
-        })
-        .await;
-    }
-
     async fn send_head(&mut self, peer: &HttpPeer) -> Result<()> {
-        let mut req = Box::new(self.session.req_header().clone());
-        L::prepare(&mut req, !self.session.is_body_empty(), peer)?;
-        self.proxy
-            .upstream_request_filter(self.session, &mut req, self.ctx)
+        let front = &mut self.front;
+        let mut req = Box::new(front.session.req_header().clone());
+        L::prepare(&mut req, !front.session.is_body_empty(), peer)?;
+        front
+            .proxy
+            .upstream_request_filter(front.session, &mut req, front.ctx)
             .await?;
         self.leg.send_head(req)
     }
 
     async fn pump(&mut self) -> Result<()> {
         loop {
-            let event = if self.session.is_custom() {
-                Box::pin(self.custom_event()).await
+            let event = if self.front.session.is_custom() {
+                Box::pin(self.front.custom_event(&mut self.leg)).await
             } else {
                 poll_fn(|cx| self.poll_event(cx)).await
             };
@@ -168,9 +173,11 @@ where
                 Next::Request(mut data) => self.on_request(&mut data).await?,
                 Next::Head(head, end) => self.on_head(head, end).await?,
                 // Boxed: few responses have any, and all would make room for what is done with them.
-                Next::Trailers(trailers) => Box::pin(self.on_trailers(trailers)).await?,
+                Next::Trailers(trailers) => Box::pin(self.front.on_trailers(trailers)).await?,
                 // Boxed: most exchanges have none.
-                Next::Message(from, message) => Box::pin(self.on_message(from, message)).await?,
+                Next::Message(from, message) => {
+                    Box::pin(self.front.on_message(from, message)).await?;
+                }
                 Next::Done => return Ok(()),
             }
         }
@@ -180,9 +187,13 @@ where
     fn begin(&mut self, event: Event) -> Result<Next> {
         match event {
             Event::Request(data) => data.map(Next::Request),
-            Event::SendFailed(e) => self.on_send_failed(e).map(|()| Next::Wait),
+            Event::SendFailed(e) => {
+                self.front.on_send_failed(e)?;
+                self.leg.abandon();
+                Ok(Next::Wait)
+            }
             Event::Response(task) => {
-                if let Some(refused) = &mut self.refused {
+                if let Some(refused) = &mut self.front.refused {
                     refused.1.reset(ANSWER_AFTER_REFUSAL);
                 }
                 self.on_response(task?)
@@ -193,56 +204,44 @@ where
         }
     }
 
-    /// The upstream takes no more of the request; it may have answered all the same.
-    fn on_send_failed(&mut self, e: BError) -> Result<()> {
-        // One that may be tried again is not answered: the upstream has seen nothing of it.
-        if *e.etype() == WriteTimedout || e.retry() {
-            return Err(e);
-        }
-        debug!("upstream takes no more of the request: {e}");
-        self.progress.request_failed();
-        self.leg.abandon();
-        self.refused = Some(Box::new((e, Deadline::new(ANSWER_AFTER_REFUSAL))));
-        Ok(())
-    }
-
     /// Cancel-safe: nothing is taken from either side unless it is returned.
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        let Exchange { front, leg } = self;
         loop {
-            if self.request_run < MAX_REQUEST_RUN
-                && self.progress.wants_request()
-                && self.leg.has_room()
-                && let Poll::Ready(piece) = self.poll_request(cx)
+            if front.request_run < MAX_REQUEST_RUN
+                && front.progress.wants_request()
+                && leg.has_room()
+                && let Poll::Ready(piece) = front.poll_request(cx)
             {
-                self.request_run += 1;
+                front.request_run += 1;
                 return Poll::Ready(Event::Request(piece));
             }
-            if self.progress.can_send() {
-                let was_full = !self.leg.has_room();
-                if let Poll::Ready(Err(e)) = self.leg.poll_flush(cx) {
+            if front.progress.can_send() {
+                let was_full = !leg.has_room();
+                if let Poll::Ready(Err(e)) = leg.poll_flush(cx) {
                     return Poll::Ready(Event::SendFailed(e));
                 }
-                if was_full && self.leg.has_room() {
+                if was_full && leg.has_room() {
                     continue;
                 }
             }
-            let request_waits = std::mem::take(&mut self.request_run) == MAX_REQUEST_RUN;
-            if let Poll::Ready((from, message)) =
-                messages::poll(&mut self.messages, &mut self.leg, cx)
+            let request_waits = std::mem::take(&mut front.request_run) == MAX_REQUEST_RUN;
+            if let Some(messages) = &mut front.messages
+                && let Poll::Ready((from, message)) = messages.poll_with(leg, cx)
             {
                 return Poll::Ready(Event::Message(from, message));
             }
-            let full = self.downstream().wants_flush();
-            if self.progress.wants_response()
+            let full = front.downstream().wants_flush();
+            if front.progress.wants_response()
                 && !full
-                && self.poll_unpaused(cx)
-                && let Poll::Ready(task) = self.leg.poll_task(cx)
+                && front.poll_unpaused(cx)
+                && let Poll::Ready(task) = leg.poll_task(cx)
             {
                 return Poll::Ready(Event::Response(task));
             }
-            match self.downstream().poll_flush(cx) {
+            match front.downstream().poll_flush(cx) {
                 Poll::Ready(Err(e)) => return Poll::Ready(Event::Gone(e)),
-                Poll::Ready(Ok(())) if self.progress.is_response_ended() => {
+                Poll::Ready(Ok(())) if front.progress.is_response_ended() => {
                     return Poll::Ready(Event::Done);
                 }
                 Poll::Ready(Ok(())) if full => continue,
@@ -253,23 +252,51 @@ where
                 continue;
             }
             if !full
-                && self.progress.wants_response()
-                && let Some(refused) = &mut self.refused
+                && front.progress.wants_response()
+                && let Some(refused) = &mut front.refused
                 && refused.1.poll_elapsed(cx).is_ready()
-                && let Some(refused) = self.refused.take()
+                && let Some(refused) = front.refused.take()
             {
                 return Poll::Ready(Event::Gone(refused.0));
             }
             // A stream of HTTP/2 can be given up while its request is on the way.
-            if (self.progress.awaits_response_only() || self.session.is_http2())
-                && let Poll::Ready(e) = self.downstream().poll_gone(cx)
+            if (front.progress.awaits_response_only() || front.session.is_http2())
+                && let Poll::Ready(e) = front.downstream().poll_gone(cx)
             {
                 return Poll::Ready(Event::Gone(e));
             }
             return Poll::Pending;
         }
     }
+}
 
+impl<SV> Front<'_, SV>
+where
+    SV: ProxyHttp + Send + Sync,
+    SV::CTX: Send + Sync,
+{
+    /// Sends what the client can take at once of a response that broke off.
+    async fn flush_once(&mut self) {
+        poll_fn(|cx| {
+            let _ = self.downstream().poll_flush(cx);
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// The upstream takes no more of the request; it may have answered all the same.
+    fn on_send_failed(&mut self, e: BError) -> Result<()> {
+        // One that may be tried again is not answered: the upstream has seen nothing of it.
+        if *e.etype() == WriteTimedout || e.retry() {
+            return Err(e);
+        }
+        debug!("upstream takes no more of the request: {e}");
+        self.progress.request_failed();
+        self.refused = Some(Box::new((e, Deadline::new(ANSWER_AFTER_REFUSAL))));
+        Ok(())
+    }
+
+    #[inline]
     fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
         if let Some(replay) = self.replay.take() {
             return Poll::Ready(Ok(Some(*replay)));
@@ -278,6 +305,7 @@ where
     }
 
     /// Returns whether no pause is in effect.
+    #[inline]
     fn poll_unpaused(&mut self, cx: &mut Context<'_>) -> bool {
         if let Some(pause) = &mut self.pause {
             if pause.poll_elapsed(cx).is_pending() {
@@ -288,6 +316,7 @@ where
         true
     }
 
+    #[inline]
     pub(super) fn downstream(&mut self) -> &mut ServerSession {
         &mut self.session.downstream_session
     }

@@ -9,11 +9,12 @@ use pingora_error::{BError, Result};
 use pingora_http::ResponseHeader;
 use pingora_timeout::fast_timeout::Deadline;
 
-use super::duplex::{Exchange, Next};
+use super::duplex::{Exchange, Front, Next};
 use super::leg::Leg;
 use super::modules;
 use crate::ProxyHttp;
 
+/// What is done for each request, once for each protocol: so it becomes part of what calls it.
 impl<SV, L> Exchange<'_, SV, L>
 where
     SV: ProxyHttp + Send + Sync,
@@ -22,21 +23,22 @@ where
 {
     /// Passes a piece of the request body to the upstream; `None` is its end.
     pub(super) async fn on_request(&mut self, data: &mut Option<Bytes>) -> Result<()> {
+        let front = &mut self.front;
         // Bytes kept from an earlier try are not the end, even if nothing follows them.
-        let end = data.is_none() || (self.session.is_body_done() && !self.is_tunnel());
-        if !self.session.downstream_modules_ctx.is_empty() {
-            // Boxed: most requests go through no module.
-            Box::pin(modules::filter(self.session, data, end)).await?;
+        let end = data.is_none() || (front.session.is_body_done() && !front.is_tunnel());
+        if !front.session.downstream_modules_ctx.is_empty() {
+            modules::filter(front.session, data, end).await?;
         }
-        self.proxy
-            .request_body_filter(self.session, data, end, self.ctx)
+        front
+            .proxy
+            .request_body_filter(front.session, data, end, front.ctx)
             .await?;
         let data = data.take();
         if !end {
             return self.leg.send_body(data, false);
         }
-        self.progress.request_ended();
-        match self.session.request_trailers().cloned() {
+        front.progress.request_ended();
+        match front.session.request_trailers().cloned() {
             None => self.leg.send_body(data, true),
             Some(trailers) => {
                 self.leg.send_body(data, false)?;
@@ -50,86 +52,85 @@ where
         match task {
             HttpTask::Header(head, end) => return Ok(Next::Head(head, end)),
             HttpTask::Trailer(Some(trailers)) => return Ok(Next::Trailers(trailers)),
-            HttpTask::Body(data, end) => self.on_body(data, end)?,
-            HttpTask::UpgradedBody(data, end) => self.on_tunnel(data, end)?,
-            HttpTask::Trailer(None) | HttpTask::Done => self.on_body(None, true)?,
+            HttpTask::Body(data, end) => self.front.on_body(data, end)?,
+            HttpTask::UpgradedBody(data, end) => self.front.on_tunnel(data, end)?,
+            HttpTask::Trailer(None) | HttpTask::Done => self.front.on_body(None, true)?,
             HttpTask::Failed(e) => return Err(e),
         }
         Ok(Next::Wait)
     }
 
     pub(super) async fn on_head(&mut self, mut head: Box<ResponseHeader>, end: bool) -> Result<()> {
-        let upgraded = self.leg.is_tunnel();
+        let Exchange { front, leg } = self;
+        let upgraded = leg.is_tunnel();
+        leg.normalize(&mut head);
         if head.status().is_informational() && !upgraded {
-            self.leg.normalize(&mut head);
-            return self.queue(HttpTask::Header(head, false));
+            return front.queue(HttpTask::Header(head, false));
         }
-        self.leg.normalize(&mut head);
         let had_no_body = forbids_body(head.status());
-        let compression = &mut self.session.upstream_compression;
+        let compression = &mut front.session.upstream_compression;
         // What flows in a tunnel is no content.
         if compression.is_enabled() && !upgraded {
-            compression.request_filter(self.session.downstream_session.req_header());
+            compression.request_filter(front.session.downstream_session.req_header());
             compression.response_header_filter(&mut head, end);
         }
-        self.proxy
-            .upstream_response_filter(self.session, &mut head, self.ctx)
+        front
+            .proxy
+            .upstream_response_filter(front.session, &mut head, front.ctx)
             .await?;
-        self.upstream_modules_on_head(&mut head, end).await?;
-        self.proxy
-            .response_filter(self.session, &mut head, self.ctx)
+        #[cfg(feature = "upstream_modules")]
+        {
+            front.session.upstream_modules_began = true;
+            front
+                .proxy
+                .adjust_upstream_modules(front.session, &mut head, end, front.ctx)
+                .await?;
+        }
+        if let Some(modules) = front.session.upstream_modules() {
+            modules.response_header_filter(&mut head, end).await?;
+        }
+        front
+            .proxy
+            .response_filter(front.session, &mut head, front.ctx)
             .await?;
-        if !self.session.downstream_modules_ctx.is_empty() {
-            self.session
+        if !front.session.downstream_modules_ctx.is_empty() {
+            front
+                .session
                 .downstream_modules_ctx
                 .response_header_filter(&mut head, end)
                 .await?;
         }
         let has_no_body =
-            forbids_body(head.status()) || self.session.req_header().method() == Method::HEAD;
+            forbids_body(head.status()) || front.session.req_header().method() == Method::HEAD;
         if had_no_body && !has_no_body && end {
             // A filter made a response with a body out of one without: its length is the body's.
             head.remove_header("content-length");
         }
-        self.session.respect_shutdown();
-        self.queue(HttpTask::Header(head, false))?;
+        front.session.respect_shutdown();
+        front.queue(HttpTask::Header(head, false))?;
         if upgraded {
             // A custom client has its tunnel when it was told so.
-            Box::pin(self.send_tasks()).await?;
+            Box::pin(front.send_tasks()).await?;
         }
-        if upgraded && self.is_tunnel() {
-            self.progress.upgraded();
-            self.leg.upgrade();
+        if upgraded && front.is_tunnel() {
+            front.progress.upgraded();
+            leg.upgrade();
             return Ok(());
         }
-        self.progress.head_passed();
+        front.progress.head_passed();
         // A filter may have made a refusal out of what would have been a tunnel.
         if end || upgraded {
-            self.on_body(None, true)
-        } else {
-            Ok(())
+            front.on_body(None, true)?;
         }
+        Ok(())
     }
+}
 
-    /// Lets the modules of the upstream's side be adjusted to a response, and see its head.
-    async fn upstream_modules_on_head(
-        &mut self,
-        head: &mut ResponseHeader,
-        end: bool,
-    ) -> Result<()> {
-        #[cfg(feature = "upstream_modules")]
-        {
-            self.session.upstream_modules_began = true;
-            self.proxy
-                .adjust_upstream_modules(self.session, head, end, self.ctx)
-                .await?;
-        }
-        match self.session.upstream_modules() {
-            Some(modules) => modules.response_header_filter(head, end).await,
-            None => Ok(()),
-        }
-    }
-
+impl<SV> Front<'_, SV>
+where
+    SV: ProxyHttp + Send + Sync,
+    SV::CTX: Send + Sync,
+{
     fn on_body(&mut self, mut data: Option<Bytes>, end: bool) -> Result<()> {
         self.filter_body(&mut data, end)?;
         let rest = if end && !self.session.downstream_modules_ctx.is_empty() {

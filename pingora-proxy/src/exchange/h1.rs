@@ -38,11 +38,13 @@ impl Leg for H1Leg<'_> {
         forward::prepare_h1(req, has_body, peer)
     }
 
+    #[inline]
     fn send_head(&mut self, req: Box<RequestHeader>) -> Result<()> {
         self.session.queue_request_header(req);
         Ok(())
     }
 
+    #[inline]
     fn send_body(&mut self, data: Option<Bytes>, end: bool) -> Result<()> {
         if let Some(data) = data {
             self.session.queue_body(data)?;

@@ -30,6 +30,7 @@ impl Leg for H2Leg<'_> {
         forward::prepare_h2(req, peer)
     }
 
+    #[inline]
     fn send_head(&mut self, req: Box<RequestHeader>) -> Result<()> {
         self.session.queue_request_header(req)
     }

@@ -17,9 +17,6 @@ use crate::session::UpstreamCounters;
 /// All of it is poll-driven and cancel-safe: what was queued stays queued, what was received is
 /// returned by the next poll.
 pub(crate) trait Leg: Send {
-    /// Whether this protocol has messages beside request and response.
-    const HAS_MESSAGES: bool = false;
-
     /// Makes a client's request head fit for this protocol, before `upstream_request_filter`.
     fn prepare(req: &mut RequestHeader, has_body: bool, peer: &HttpPeer) -> Result<()>;
 
@@ -42,6 +39,11 @@ pub(crate) trait Leg: Send {
 
     /// Polls for the next piece of the response; heads have lost their hop-by-hop fields.
     fn poll_task(&mut self, cx: &mut Context<'_>) -> Poll<Result<HttpTask>>;
+
+    /// Returns whether this protocol has messages beside request and response.
+    fn has_messages(&self) -> bool {
+        false
+    }
 
     /// Takes out where messages come from and go to, once the head of the request was sent.
     fn take_messages(&mut self) -> Option<Ends> {

@@ -18,13 +18,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_core::Stream;
+use futures_core::future::BoxFuture;
 use log::debug;
 use pingora_core::protocols::http::custom::{CUSTOM_MESSAGE_QUEUE_SIZE, CustomMessageWrite};
 use pingora_error::{Error, Result};
 use pingora_timeout::timeout;
 use tokio::sync::mpsc;
 
-use super::duplex::Exchange;
+use super::duplex::Front;
 use super::leg::Leg;
 use super::side::Side;
 use crate::{ProxyHttp, Session};
@@ -162,6 +163,20 @@ impl Lane {
 }
 
 impl Messages {
+    /// Does what [`poll`](Self::poll) does, with those of the server once it has heard of the request.
+    pub(super) fn poll_with<L: Leg>(
+        &mut self,
+        leg: &mut L,
+        cx: &mut Context<'_>,
+    ) -> Poll<(Speaker, Result<Bytes>)> {
+        if self.awaits_server
+            && let Some(ends) = leg.take_messages()
+        {
+            self.add_server(ends);
+        }
+        self.poll(cx)
+    }
+
     /// Polls for the next message of either side, and writes what is queued. Cancel-safe.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(Speaker, Result<Bytes>)> {
         self.poll_lanes(cx);
@@ -244,23 +259,6 @@ impl Messages {
     }
 }
 
-/// Polls for messages of an exchange that may have any.
-pub(super) fn poll<L: Leg>(
-    messages: &mut Option<Box<Messages>>,
-    leg: &mut L,
-    cx: &mut Context<'_>,
-) -> Poll<(Speaker, Result<Bytes>)> {
-    let Some(messages) = messages else {
-        return Poll::Pending;
-    };
-    if messages.awaits_server
-        && let Some(ends) = leg.take_messages()
-    {
-        messages.add_server(ends);
-    }
-    messages.poll(cx)
-}
-
 fn poll_reader(
     reader: &mut Option<Reader>,
     lane: &mut Option<Lane>,
@@ -282,27 +280,25 @@ fn poll_reader(
     Poll::Pending
 }
 
-impl<SV, L> Exchange<'_, SV, L>
+impl<SV> Front<'_, SV>
 where
     SV: ProxyHttp + Send + Sync,
     SV::CTX: Send + Sync,
-    L: Leg,
 {
-    /// Takes the messages of the client, and lets the proxy have its say.
-    pub(super) async fn begin_messages(&mut self) -> Result<()> {
-        if !self.session.is_custom() && !L::HAS_MESSAGES {
-            return Ok(());
-        }
-        // Boxed: few exchanges have any.
-        Box::pin(async {
+    /// Takes the messages of the client, and lets the proxy have its say; `with_server` if the
+    /// upstream may have messages, too.
+    ///
+    /// Boxed: few exchanges have any.
+    pub(super) fn begin_messages(&mut self, with_server: bool) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
             let (own_up, up) = mpsc::channel(CUSTOM_MESSAGE_QUEUE_SIZE);
             let (own_down, down) = mpsc::channel(CUSTOM_MESSAGE_QUEUE_SIZE);
             let mut messages = Messages {
                 from_client: None,
                 from_server: None,
                 to_client: None,
-                to_server: L::HAS_MESSAGES.then(|| Lane::new(None, up)),
-                awaits_server: L::HAS_MESSAGES,
+                to_server: with_server.then(|| Lane::new(None, up)),
+                awaits_server: with_server,
                 run: 0,
             };
             match self.session.downstream_session.as_custom_mut() {
@@ -313,12 +309,11 @@ where
                 None => drop(down),
             }
             self.messages = Some(Box::new(messages));
-            let own_up = L::HAS_MESSAGES.then_some(own_up);
+            let own_up = with_server.then_some(own_up);
             self.proxy
                 .custom_forwarding(self.session, self.ctx, own_up, own_down)
                 .await
         })
-        .await
     }
 
     /// Passes a message on.
@@ -354,12 +349,11 @@ where
 
     /// Passes on what is there and the end of it after an exchange that went well; gives the
     /// client's session back what was taken out.
-    pub(super) async fn end_messages(&mut self, went_well: bool) {
-        let Some(messages) = &mut self.messages else {
-            return;
-        };
-        messages.lanes().for_each(Lane::close_own);
-        Box::pin(async {
+    pub(super) fn end_messages(&mut self, went_well: bool) -> BoxFuture<'_, ()> {
+        if let Some(messages) = &mut self.messages {
+            messages.lanes().for_each(Lane::close_own);
+        }
+        Box::pin(async move {
             let rest = async {
                 if went_well && let Err(e) = self.pass_the_rest().await {
                     debug!("the last messages of a custom session: {e}");
@@ -375,7 +369,6 @@ where
                 give_back(*messages, self.session);
             }
         })
-        .await;
     }
 
     /// Passes on the messages that are there already.

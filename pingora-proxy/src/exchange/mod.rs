@@ -8,13 +8,14 @@
 //! ```
 //!
 //! `leg.rs` is what an upstream protocol does differently, `h1.rs`, `h2.rs` and `custom.rs` are those
-//! there are; `duplex.rs` waits and dispatches, `custom_client.rs` does for clients of a custom
+//! there are, the last behind `custom_exchange.rs`; `duplex.rs` waits and dispatches, `custom_client.rs` does for clients of a custom
 //! protocol; `state.rs` remembers how far both sides are; `filter.rs` calls the hooks; `messages.rs`
 //! passes what custom protocols say beside requests and responses; `modules.rs` lets modules see each piece of a request
 //! body once.
 
 mod custom;
 mod custom_client;
+mod custom_exchange;
 mod duplex;
 mod filter;
 #[cfg(fuzzing)]
@@ -30,7 +31,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::custom::CustomLeg;
+pub(crate) use self::custom_exchange::{ByCustomLeg, CustomExchange};
 pub(crate) use self::duplex::Exchange;
 #[cfg(feature = "upstream_modules")]
 pub(crate) use self::filter::append;

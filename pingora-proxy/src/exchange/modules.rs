@@ -2,6 +2,7 @@
 //! they made of those before, and goes on where they are.
 
 use bytes::Bytes;
+use futures_core::future::BoxFuture;
 use pingora_core::protocols::http::body_buffer::FixedBuffer;
 use pingora_error::Result;
 
@@ -46,11 +47,17 @@ impl FilteredBody {
 }
 
 /// Passes a piece of the request body through the modules, unless they have seen it.
-pub(super) async fn filter(
-    session: &mut Session,
-    data: &mut Option<Bytes>,
+///
+/// Boxed: most requests go through no module.
+pub(super) fn filter<'a>(
+    session: &'a mut Session,
+    data: &'a mut Option<Bytes>,
     end: bool,
-) -> Result<()> {
+) -> BoxFuture<'a, Result<()>> {
+    Box::pin(filter_fresh(session, data, end))
+}
+
+async fn filter_fresh(session: &mut Session, data: &mut Option<Bytes>, end: bool) -> Result<()> {
     let modules = &mut session.downstream_modules_ctx;
     if session.downstream_session.was_upgraded() {
         return modules.request_body_filter(data, end).await;

@@ -183,6 +183,7 @@ impl Session {
     }
 
     /// Returns the request head; panics before it was read.
+    #[inline]
     pub fn req_header(&self) -> &RequestHeader {
         each!(self, s => s.req_header())
     }
@@ -507,6 +508,7 @@ impl Session {
     }
 
     /// Returns whether the client asks to change the protocol.
+    #[inline]
     pub fn is_upgrade_req(&self) -> bool {
         each!(self, s => s.is_upgrade_req())
     }

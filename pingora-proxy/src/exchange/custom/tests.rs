@@ -25,6 +25,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 
+use crate::exchange::ByCustomLeg;
 use crate::{HttpProxy, ProxyHttp, Session};
 
 type Messages = Box<dyn Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>;
@@ -391,7 +392,13 @@ async fn exchange(request: &str, says: &[Say], world: World) -> (String, Seen) {
     let servers = Servers::new(&world, says.to_vec());
     let connector = HttpConnector::new_custom(None, servers);
     let conf = ServerConf::default();
-    let proxy = Arc::new(HttpProxy::with_connector(ToCustom, &conf, connector, None));
+    let proxy = Arc::new(HttpProxy::with_connector(
+        ToCustom,
+        &conf,
+        connector,
+        None,
+        Some(Box::new(ByCustomLeg)),
+    ));
     let (near, mut client) = tokio::io::duplex(64 * 1024);
     client.write_all(request.as_bytes()).await.unwrap();
     let (_stop, shutdown) = tokio::sync::watch::channel(false);

@@ -21,6 +21,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+use crate::exchange::ByCustomLeg;
 use crate::exchange::custom::tests::{Notes, Say, Script, Servers, ToCustom, World};
 use crate::{HttpProxy, ProxyHttp, Session};
 
@@ -359,7 +360,13 @@ async fn custom_servers_answer_custom_clients() {
     ];
     let connector = HttpConnector::new_custom(None, Servers::new(&world, says));
     let conf = ServerConf::default();
-    let proxy = HttpProxy::with_connector(ToCustom, &conf, connector, None);
+    let proxy = HttpProxy::with_connector(
+        ToCustom,
+        &conf,
+        connector,
+        None,
+        Some(Box::new(ByCustomLeg)),
+    );
     serve(proxy, client).await;
     assert_eq!(world.seen().body, "hello");
     let heard = heard.lock().unwrap();
@@ -374,7 +381,13 @@ async fn a_custom_client_leaves() {
     let says = vec![Say::Head(200), Say::Hang];
     let connector = HttpConnector::new_custom(None, Servers::new(&world, says));
     let conf = ServerConf::default();
-    let proxy = HttpProxy::with_connector(ToCustom, &conf, connector, None);
+    let proxy = HttpProxy::with_connector(
+        ToCustom,
+        &conf,
+        connector,
+        None,
+        Some(Box::new(ByCustomLeg)),
+    );
     serve(proxy, client).await;
     assert!(!heard.lock().unwrap().ended && world.seen().shut);
 }

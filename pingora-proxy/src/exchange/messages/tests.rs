@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
+use crate::exchange::ByCustomLeg;
 use crate::exchange::custom::tests::{Say, Servers, World};
 use crate::exchange::custom_client::tests::{Client, Heard, answer_once, serve};
 use crate::{HttpProxy, ProxyHttp, Session};
@@ -97,7 +98,13 @@ impl ProxyHttp for Marks {
 
 fn to_custom(marks: Marks, world: &Arc<World>, says: &[Say]) -> HttpProxy<Marks, Servers> {
     let connector = HttpConnector::new_custom(None, Servers::new(world, says.to_vec()));
-    HttpProxy::with_connector(marks, &ServerConf::default(), connector, None)
+    HttpProxy::with_connector(
+        marks,
+        &ServerConf::default(),
+        connector,
+        None,
+        Some(Box::new(ByCustomLeg)),
+    )
 }
 
 /// Returns what the client heard of an exchange with a custom server, and what the latter did.

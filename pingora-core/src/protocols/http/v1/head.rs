@@ -221,6 +221,7 @@ fn skip_leading_line(input: &mut BytesMut, scanned: &mut usize) -> Result<(), He
 }
 
 /// Returns whether parsing is worth a try: always the first time, then only with the end in sight.
+#[inline]
 fn may_be_complete(input: &[u8], scanned: &mut usize) -> Result<bool, HeadError> {
     if input.is_empty() {
         return Ok(false);

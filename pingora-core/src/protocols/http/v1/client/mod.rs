@@ -146,6 +146,7 @@ impl HttpSession {
     }
 
     /// Queues a request head; returns its length in bytes. Nothing is sent yet.
+    #[inline]
     pub fn queue_request_header(&mut self, req: Box<RequestHeader>) -> usize {
         let before = self.state.wire.output.len();
         let out = self.state.wire.output.control();

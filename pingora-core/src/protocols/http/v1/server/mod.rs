@@ -441,6 +441,7 @@ impl HttpSession {
 
     /// Returns whether the client may send the body or leave it: there is no telling where its
     /// next request starts (RFC 9110 section 10.1.1).
+    #[inline]
     fn may_withhold_body(&self) -> bool {
         !self.state.continue_sent
             && !self.state.body.is_done()
