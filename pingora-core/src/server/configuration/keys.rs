@@ -46,10 +46,10 @@ fn distance(a: &[char], b: &[char]) -> usize {
 const MAX_KEY_LENGTH: usize = 64;
 
 const NUMBER: &str = "a number";
-pub(super) const POSITIVE: &str = "a number above 0";
+const POSITIVE: &str = "a number above 0";
 const BOOL: &str = "true or false";
 const STRING: &str = "a string";
-const ADDRESSES: &str = "a list of addresses";
+pub(super) const ADDRESSES: &str = "a list of addresses";
 
 pub(super) const KEYS: &[(&str, &str)] = &[
     ("version", NUMBER),

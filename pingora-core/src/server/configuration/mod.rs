@@ -1,8 +1,8 @@
 //! The server configuration: [`ServerConf`], read from YAML, and [`Opt`], the command line.
 //!
 //! This file holds the keys with their meaning and defaults. Reading, and what is said about a
-//! file that is wrong, is in `yaml.rs`; the ranges of the values are in `limits.rs`; the command
-//! line is in `opt.rs`.
+//! file that is wrong, is in `yaml.rs`, on the tree of `node.rs`; the ranges of the values are in
+//! `limits.rs`; the command line is in `opt.rs`.
 
 use std::fmt::Display;
 use std::fs;
@@ -17,8 +17,15 @@ use serde::{Deserialize, Serialize};
 
 mod keys;
 mod limits;
+mod node;
 mod opt;
+mod scalar;
+mod values;
 mod yaml;
+
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 
 pub(crate) use opt::{VERSION, program_name};
 pub use pingora_runtime::RuntimeMetricsPollTimeHistogramScale;
