@@ -3,6 +3,7 @@
 //! ```text
 //! heads.rs            h1_request, h1_response: any split gives the same head; what is written is read back
 //! chunked.rs          chunked: any split gives the same body; encoder and decoders agree
+//! configuration.rs    configuration: any text is read or refused, what is read is written
 //! content_coding.rs   content_coding: decoding what an upstream sends; negotiation with a client
 //! differential.rs     h1_differential: our parser and framing against reference/
 //! header_ops.rs       header_ops: changes of a head against a list of fields
@@ -28,6 +29,7 @@
 
 mod chunked;
 mod client_hello;
+mod configuration;
 mod content_coding;
 mod differential;
 mod exchange_events;
@@ -48,6 +50,7 @@ mod udp;
 
 pub use self::chunked::chunked;
 pub use self::client_hello::client_hello;
+pub use self::configuration::configuration;
 pub use self::content_coding::content_coding;
 pub use self::differential::h1_differential;
 pub use self::exchange_events::{Events, exchange_events};

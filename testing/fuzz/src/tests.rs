@@ -47,6 +47,11 @@ fn chunked_holds() {
 }
 
 #[test]
+fn configuration_holds() {
+    replay("configuration", configuration);
+}
+
+#[test]
 fn content_coding_holds() {
     replay("content_coding", content_coding);
 }
