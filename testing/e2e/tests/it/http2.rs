@@ -264,3 +264,23 @@ fn a_broken_response_arrives_as_far_as_it_came() {
         }
     });
 }
+
+/// A tunnel has no body to announce: as HTTP/1 that would swallow the next request.
+#[test]
+fn a_tunnel_with_a_length_is_malformed() {
+    harness::run(async {
+        let origin = Origin::start_on_head(|_| Reply::ok("no")).await;
+        let proxy = forward(origin.addr()).await;
+        let mut requests = connect(proxy.addr()).await;
+        let mut request = get(proxy.addr(), "/chat");
+        *request.method_mut() = http::Method::CONNECT;
+        let protocol = h2::ext::Protocol::from_static("websocket");
+        request.extensions_mut().insert(protocol);
+        let length = http::HeaderValue::from_static("5");
+        request.headers_mut().insert("content-length", length);
+        let (response, _stream) = requests.send_request(request, false).unwrap();
+        let error = within("a reset", response).await.unwrap_err();
+        assert_eq!(error.reason(), Some(Reason::PROTOCOL_ERROR));
+        assert_eq!(origin.requests().len(), 0);
+    });
+}

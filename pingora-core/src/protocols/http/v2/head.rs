@@ -52,6 +52,11 @@ pub(super) fn accept_request(
     check_target(&parts)?;
     let seen = check_fields(&parts.headers, limits)?;
     check_authority(&parts, &seen)?;
+    if seen.length && parts.method == Method::CONNECT {
+        // RFC 9110 section 9.3.6: what follows is the tunnel's. As the GET of HTTP/1 it would
+        // announce a body that never comes, and swallow the next request on that connection.
+        return Err(Refusal::Malformed("content-length in CONNECT"));
+    }
     let has_crumbs = seen.cookies > 1;
     if parts.uri.path_and_query().map_or(0, |p| p.as_str().len()) > limits.max_target_bytes {
         return Err(Refusal::Status(StatusCode::URI_TOO_LONG));

@@ -36,6 +36,7 @@ fn malformed_requests() {
         ("GET", uri, &[("content-length", "")]),
         ("CONNECT", "https://a/", &[]),
         ("CONNECT", "a", &[]),
+        ("CONNECT", "a:80", &[("content-length", "5")]),
         ("GET", "a:80", &[]),
     ] {
         let refused = accept(parts(method, uri, fields));
@@ -44,6 +45,10 @@ fn malformed_requests() {
             "{method} {uri} {fields:?}: {refused:?}"
         );
     }
+    let mut tunnel = parts("CONNECT", uri, &[("content-length", "5")]);
+    tunnel.extensions.insert(Protocol::from_static("websocket"));
+    let refused = accept(tunnel);
+    assert!(matches!(refused, Err(Refusal::Malformed(_))), "{refused:?}");
 }
 
 #[test]
