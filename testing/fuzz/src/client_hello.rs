@@ -16,7 +16,10 @@ pub fn client_hello(data: &[u8]) {
         }
     }
     if let Ok(Some(hello)) = whole {
-        assert_eq!(hello.ja4().len(), "t13d1516h2_8daaf6152771_e5627efa2ab1".len());
+        assert_eq!(
+            hello.ja4().len(),
+            "t13d1516h2_8daaf6152771_e5627efa2ab1".len()
+        );
         if let Some(name) = hello.server_name {
             assert!(name.is_ascii() && !name.contains('\0') && name == name.to_lowercase());
         }

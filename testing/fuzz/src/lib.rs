@@ -17,6 +17,9 @@
 //! tinyufo_ops.rs      tinyufo_ops: the in-memory cache against a map
 //! h2_heads.rs         h2_heads: what HTTP/2 takes can be written as HTTP/1 and HTTP/2, and means the same
 //! h2_budget.rs        h2_budget: never more than a burst and what a span of time gives back
+//! h2_session.rs       h2_session: a whole connection of a client, whatever it sends
+//! h2_client_session.rs  h2_client_session: a whole connection to a server, whatever it sends
+//! h2_frames.rs        the frames of both, and the stream that delivers them
 //! udp.rs              udp: the sessions of a UDP proxy against a list
 //! exchange_events.rs  exchange_events: the state of an exchange against its history
 //! split.rs            how inputs are cut
@@ -34,7 +37,10 @@ mod content_coding;
 mod differential;
 mod exchange_events;
 mod h2_budget;
+mod h2_client_session;
+mod h2_frames;
 mod h2_heads;
+mod h2_session;
 mod header_ops;
 mod header_serde;
 mod heads;
@@ -55,7 +61,9 @@ pub use self::content_coding::content_coding;
 pub use self::differential::h1_differential;
 pub use self::exchange_events::{Events, exchange_events};
 pub use self::h2_budget::{Resets, h2_budget};
+pub use self::h2_client_session::{ClientSession, h2_client_session};
 pub use self::h2_heads::h2_heads;
+pub use self::h2_session::{Session, h2_session};
 pub use self::header_ops::{HeaderOps, header_ops};
 pub use self::header_serde::header_serde;
 pub use self::heads::{h1_request, h1_response};

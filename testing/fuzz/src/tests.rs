@@ -77,6 +77,16 @@ fn proxy_protocol_holds() {
 }
 
 #[test]
+fn h2_session_holds() {
+    replay("h2_session", structured(h2_session));
+}
+
+#[test]
+fn h2_client_session_holds() {
+    replay("h2_client_session", structured(h2_client_session));
+}
+
+#[test]
 fn client_hello_holds() {
     replay("client_hello", client_hello);
 }
