@@ -131,36 +131,43 @@ fn serve<'a>(
 }
 
 /// Serves a connection that has not chosen HTTP/2 in its TLS handshake.
-async fn serve_h1(app: &dyn App, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-    let mut watch = shutdown.clone();
-    let stopped = pin!(async move { watch.wait_for(|stop| *stop).await.is_ok() });
-    let mut stop = Stop::new(shutdown, stopped);
-    let mut settings: Option<HttpPersistentSettings> = None;
-    loop {
-        // Nothing of this is kept by a connection that waits.
-        let mut first = if let Some(prefix) = prefix(settings.as_mut()) {
-            Some(prefix)
-        } else if let Idle::Wait(limit) = idle_limit(settings.as_ref(), app) {
-            FirstBytes::new(&mut stream, limit, &mut stop).await
-        } else {
-            None
-        };
-        if first.is_none() {
-            stream.shutdown().await;
-            return None;
-        }
-        if settings.is_none() && app.server_options().is_some_and(|o| o.h2c) {
-            let looked = Box::pin(starts_h2(&mut stream, &mut first, &mut stop));
-            if let Some(start) = looked.await {
-                let stream = Box::new(Rewound::new(stream, start));
-                Box::pin(serve_h2::serve(app.share(), stream, shutdown.clone())).await;
+// No `async fn`: that would keep its arguments twice, in each idle connection.
+fn serve_h1<'a>(
+    app: &'a dyn App,
+    mut stream: Stream,
+    shutdown: &'a ShutdownWatch,
+) -> impl Future<Output = Option<Stream>> + Send + 'a {
+    async move {
+        let mut watch = shutdown.clone();
+        let stopped = pin!(async move { watch.wait_for(|stop| *stop).await.is_ok() });
+        let mut stop = Stop::new(shutdown, stopped);
+        let mut settings: Option<HttpPersistentSettings> = None;
+        loop {
+            // Nothing of this is kept by a connection that waits.
+            let mut first = if let Some(prefix) = prefix(settings.as_mut()) {
+                Some(prefix)
+            } else if let Idle::Wait(limit) = idle_limit(settings.as_ref(), app) {
+                FirstBytes::new(&mut stream, limit, &mut stop).await
+            } else {
+                None
+            };
+            if first.is_none() {
+                stream.shutdown().await;
                 return None;
             }
+            if settings.is_none() && app.server_options().is_some_and(|o| o.h2c) {
+                let looked = Box::pin(starts_h2(&mut stream, &mut first, &mut stop));
+                if let Some(start) = looked.await {
+                    let stream = Box::new(Rewound::new(stream, start));
+                    Box::pin(serve_h2::serve(app.share(), stream, shutdown.clone())).await;
+                    return None;
+                }
+            }
+            let first = first.unwrap_or_default();
+            let session = new_session(stream, first, settings, app.server_options(), shutdown);
+            let reused = app.process_new_http(session, shutdown).await?;
+            (stream, settings) = reused.consume();
         }
-        let first = first.unwrap_or_default();
-        let session = new_session(stream, first, settings, app.server_options(), shutdown);
-        let reused = app.process_new_http(session, shutdown).await?;
-        (stream, settings) = reused.consume();
     }
 }
 

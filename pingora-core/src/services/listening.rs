@@ -200,7 +200,10 @@ impl<A> Service<A> {
 impl<A: ServerApp + Send + Sync + 'static> Service<A> {
     /// Gives `event` to the application again and again until it does not hand it back.
     pub async fn handle_event(event: Stream, app_logic: Arc<A>, shutdown: ShutdownWatch) {
-        process(event, &app_logic, &shutdown).await;
+        let mut next = Some(event);
+        while let Some(stream) = next {
+            next = app_logic.process_new(stream, &shutdown).await;
+        }
     }
 }
 
@@ -469,7 +472,11 @@ async fn serve(accepted: Box<L4Stream>, shared: Arc<Shared>, shutdown: ShutdownW
             None => return,
         }
     };
-    process(stream, &*shared.app, &shutdown).await;
+    let mut next = Some(stream);
+    // Ends when the application closes the connection instead of handing it back.
+    while let Some(stream) = next {
+        next = shared.app.process_new(stream, &shutdown).await;
+    }
 }
 
 async fn prepare(accepted: Box<L4Stream>, preparation: &Preparation) -> Option<Stream> {
@@ -483,14 +490,6 @@ async fn prepare(accepted: Box<L4Stream>, preparation: &Preparation) -> Option<S
             log::debug!("connection dropped before it was served: {e}");
             None
         }
-    }
-}
-
-async fn process(stream: Stream, app: &dyn Handler, shutdown: &ShutdownWatch) {
-    let mut next = Some(stream);
-    // Ends when the application closes the connection instead of handing it back.
-    while let Some(stream) = next {
-        next = app.process_new(stream, shutdown).await;
     }
 }
 
