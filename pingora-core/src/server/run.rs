@@ -21,6 +21,7 @@ use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use log::{error, info};
 use pingora_error::{BError, Error, ErrorType, Result};
 use pingora_runtime::{Runtime, RuntimeBuilder};
@@ -223,7 +224,7 @@ impl Server {
         let mut running = self.start_services(&order, &startup, &shutdown);
         #[cfg(unix)]
         if let Some(ready) = ready {
-            handle.spawn(ready);
+            handle.spawn(ready.boxed());
         }
 
         let end = handle.block_on(self.until_shutdown(next_signal, &startup));
@@ -274,7 +275,7 @@ impl Server {
                 #[cfg(unix)]
                 fds: self.inheritance.fds(),
             };
-            let task = runtime.get_handle().spawn(start.run(entry));
+            let task = runtime.get_handle().spawn(start.run(entry).boxed());
             running.push(Running {
                 name,
                 task: Some(task),

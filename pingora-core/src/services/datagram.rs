@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use pingora_error::Result;
 use pingora_runtime::current_handle;
 use tokio::sync::watch;
@@ -140,7 +141,7 @@ impl<A: DatagramApp + 'static> super::Service for Service<A> {
         for listener in listeners {
             let (app, shutdown) = (app.clone(), shutdown.clone());
             let serving = async move { app.serve(listener, shutdown).await };
-            tasks.push(current_handle().spawn(serving));
+            tasks.push(current_handle().spawn(serving.boxed()));
         }
         for task in tasks {
             if let Err(e) = task.await {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, FutureExt};
 use pingora_error::Result;
 use pingora_runtime::{RuntimeOpts, current_handle};
 use tokio::sync::{oneshot, watch};
@@ -329,7 +329,7 @@ impl<'a> Running<'a> {
             let stack = Arc::new(stack);
             for _ in 0..self.tasks_per_stack {
                 let accepting = accept_loop(stack.clone(), shared.clone(), self.shutdown.clone());
-                tasks.push(current_handle().spawn(accepting));
+                tasks.push(current_handle().spawn(accepting.boxed()));
             }
         }
         for task in tasks {

@@ -22,46 +22,90 @@ pub fn run(checkout: Option<&str>) -> Result<()> {
 }
 
 fn measure(checkout: &Path, folder: &Path) -> Result<String> {
-    let before = children_ticks()?;
-    let output = Command::new("cargo")
-        .args(["build", "--release", "--example", "load_balancer"])
-        .current_dir(checkout)
-        .env("CARGO_TARGET_DIR", folder)
-        .stdout(Stdio::null())
-        .output()
-        .map_err(|error| format!("cargo: {error}"))?;
-    let seconds = (children_ticks()? - before) as f64 / 100.0;
-    let log = String::from_utf8_lossy(&output.stderr);
-    if !output.status.success() {
-        return Err(format!("the example does not build:\n{log}"));
-    }
-    let crates = log
-        .lines()
-        .filter(|line| line.trim_start().starts_with("Compiling "))
-        .count();
-    let program = folder.join("release/examples/load_balancer");
-    let stripped = folder.join("stripped");
-    let status = Command::new("strip")
-        .arg("-o")
-        .arg(&stripped)
-        .arg(&program)
-        .status();
-    let size = match status {
-        Ok(status) if status.success() => {
-            let bytes = fs::metadata(&stripped).map_err(|error| error.to_string())?;
-            format!("{:.1} MB", bytes.len() as f64 / 1e6)
-        }
-        _ => String::from("unknown (`strip` is missing)"),
-    };
+    let ours = Cost::of(
+        checkout,
+        &["--example", "load_balancer"],
+        &folder.join("ours"),
+        "examples/load_balancer",
+    )?;
+    let pingora = Cost::of(
+        here(),
+        &["-p", "bench-pingora-lb"],
+        &folder.join("pingora"),
+        "bench-pingora-lb",
+    )?;
     Ok(format!(
         "{date}. {machine}.\n\n\
-         | `cargo build --release --example load_balancer` | ours | Pingora 0.9.1 |\n|---|---:|---:|\n\
-         | crates compiled | {crates} | 175 |\n\
-         | CPU seconds | {seconds:.0} | 256 |\n\
-         | size, stripped | {size} | 8.8 MB |\n",
+         | a load balancer | ours | Pingora 0.9.1 |\n|---|---:|---:|\n\
+         | crates compiled | {} | {} |\n\
+         | CPU seconds | {:.0} | {:.0} ({:.2}) |\n\
+         | size, stripped | {} | {} |\n",
+        ours.crates,
+        pingora.crates,
+        ours.seconds,
+        pingora.seconds,
+        pingora.seconds / ours.seconds,
+        ours.size,
+        pingora.size,
         date = machine::today(),
         machine = machine::describe(),
     ))
+}
+
+/// What compiling a program for release costs.
+struct Cost {
+    crates: usize,
+    /// CPU time.
+    seconds: f64,
+    size: String,
+}
+
+impl Cost {
+    /// Compiles with cargo in `workspace`, all of it, into `folder`.
+    fn of(workspace: &Path, what: &[&str], folder: &Path, program: &str) -> Result<Self> {
+        eprintln!("compiling {}", what.join(" "));
+        let before = children_ticks()?;
+        let output = Command::new("cargo")
+            .args(["build", "--release"])
+            .args(what)
+            .current_dir(workspace)
+            .env("CARGO_TARGET_DIR", folder)
+            .envs(RELEASE)
+            .stdout(Stdio::null())
+            .output()
+            .map_err(|error| format!("cargo: {error}"))?;
+        let seconds = (children_ticks()? - before) as f64 / 100.0;
+        let log = String::from_utf8_lossy(&output.stderr);
+        if !output.status.success() {
+            return Err(format!("{} does not build:\n{log}", what.join(" ")));
+        }
+        let crates = log
+            .lines()
+            .filter(|line| line.trim_start().starts_with("Compiling "))
+            .count();
+        let size = stripped_size(&folder.join("release").join(program))?;
+        Ok(Self {
+            crates,
+            seconds,
+            size,
+        })
+    }
+}
+
+fn stripped_size(program: &Path) -> Result<String> {
+    let stripped = program.with_extension("stripped");
+    let status = Command::new("strip")
+        .arg("-o")
+        .arg(&stripped)
+        .arg(program)
+        .status();
+    match status {
+        Ok(status) if status.success() => {
+            let bytes = fs::metadata(&stripped).map_err(|error| error.to_string())?;
+            Ok(format!("{:.1} MB", bytes.len() as f64 / 1e6))
+        }
+        _ => Ok(String::from("unknown (`strip` is missing)")),
+    }
 }
 
 /// Returns the CPU time of ended children so far, in hundredths of a second.

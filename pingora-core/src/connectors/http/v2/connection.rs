@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use h2::client::{Builder, Connection, SendRequest};
 use parking_lot::Mutex;
 use pingora_error::{Error, ErrorType::HandshakeError, Result};
@@ -345,7 +346,7 @@ pub(super) async fn open(
         ping_timeout,
     );
     match home {
-        None => drop(tokio::spawn(drive)),
+        None => drop(tokio::spawn(drive.boxed())),
         Some((pools, key, idle_timeout)) => {
             conn.set_idle_timeout(idle_timeout);
             let pools = Arc::downgrade(pools);
@@ -355,7 +356,7 @@ pub(super) async fn open(
             };
             assert!(conn.0.home.set(home).is_ok(), "nobody else has it yet");
             let idle = Arc::clone(&conn.0.idle);
-            tokio::spawn(async move {
+            let used = async move {
                 let expire = || {
                     if let Some(pools) = pools.upgrade() {
                         pools.expire(key, id);
@@ -365,7 +366,8 @@ pub(super) async fn open(
                 if let Some(pools) = pools.upgrade() {
                     pools.forget(key, id);
                 }
-            });
+            };
+            tokio::spawn(used.boxed());
         }
     }
     Ok(conn)
