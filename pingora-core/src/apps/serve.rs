@@ -131,7 +131,10 @@ fn serve<'a>(
 }
 
 /// Serves a connection that has not chosen HTTP/2 in its TLS handshake.
-// No `async fn`: that would keep its arguments twice, in each idle connection.
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an async fn keeps its arguments twice, in each idle connection"
+)]
 fn serve_h1<'a>(
     app: &'a dyn App,
     mut stream: Stream,

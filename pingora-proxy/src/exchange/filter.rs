@@ -83,7 +83,7 @@ where
             front.session.upstream_modules_began = true;
             front
                 .proxy
-                .adjust_upstream_modules(front.session, &mut head, end, front.ctx)
+                .adjust_upstream_modules(front.session, &head, end, front.ctx)
                 .await?;
         }
         if let Some(modules) = front.session.upstream_modules() {

@@ -24,12 +24,14 @@ pub fn run(checkout: Option<&str>) -> Result<()> {
 fn measure(checkout: &Path, folder: &Path) -> Result<String> {
     let ours = Cost::of(
         checkout,
+        &[],
         &["--example", "load_balancer"],
         &folder.join("ours"),
         "examples/load_balancer",
     )?;
     let pingora = Cost::of(
         here(),
+        &RELEASE,
         &["-p", "bench-pingora-lb"],
         &folder.join("pingora"),
         "bench-pingora-lb",
@@ -52,6 +54,12 @@ fn measure(checkout: &Path, folder: &Path) -> Result<String> {
     ))
 }
 
+/// What cargo does for release where a workspace does not say otherwise, which that of the harness does.
+const RELEASE: [(&str, &str); 2] = [
+    ("CARGO_PROFILE_RELEASE_LTO", "false"),
+    ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
+];
+
 /// What compiling a program for release costs.
 struct Cost {
     crates: usize,
@@ -62,7 +70,13 @@ struct Cost {
 
 impl Cost {
     /// Compiles with cargo in `workspace`, all of it, into `folder`.
-    fn of(workspace: &Path, what: &[&str], folder: &Path, program: &str) -> Result<Self> {
+    fn of(
+        workspace: &Path,
+        profile: &[(&str, &str)],
+        what: &[&str],
+        folder: &Path,
+        program: &str,
+    ) -> Result<Self> {
         eprintln!("compiling {}", what.join(" "));
         let before = children_ticks()?;
         let output = Command::new("cargo")
@@ -70,7 +84,7 @@ impl Cost {
             .args(what)
             .current_dir(workspace)
             .env("CARGO_TARGET_DIR", folder)
-            .envs(RELEASE)
+            .envs(profile.iter().copied())
             .stdout(Stdio::null())
             .output()
             .map_err(|error| format!("cargo: {error}"))?;

@@ -21,6 +21,7 @@ mod node;
 mod opt;
 mod scalar;
 mod values;
+mod writer;
 mod yaml;
 
 #[cfg(fuzzing)]
@@ -258,7 +259,7 @@ impl ServerConf {
 
     /// Returns the configuration as YAML which [`ServerConf::from_yaml`] reads back.
     pub fn to_yaml(&self) -> String {
-        serde_yaml::to_string(self).expect("plain numbers, strings and lists have a YAML form")
+        writer::write(self).expect("numbers, strings and lists of them have a form")
     }
 
     /// Returns the configuration if all its values are in range.
