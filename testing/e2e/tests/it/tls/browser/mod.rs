@@ -82,8 +82,7 @@ fn load(name: &str, alpn: ALPN, sockets_are_h2: bool) {
             ALPN::H1 => (false, "http/1.1", "TypeError"),
             _ => (true, "h2", "302000 37743622"),
         };
-        // Browsers look at hints of HTTP/2 only.
-        let mut pages = Pages::start(is_h2).await;
+        let mut pages = Pages::start().await;
         let mut sockets = Sockets::start(sockets_are_h2).await;
         let seen = Arc::new(Mutex::new(Vec::new()));
         let site = Site {

@@ -32,28 +32,22 @@ pub(super) struct Pages {
 /// What its answers depend on.
 struct State {
     reports: mpsc::UnboundedSender<String>,
-    /// The page waits until what its 103 names was asked for, if the browser looks at that.
-    hinted: Gate,
     half_read: Gate,
     endless: Gate,
     unchanged: AtomicUsize,
 }
 
 impl Pages {
-    /// Starts it; `hints`: the browser obeys 103 (Early Hints).
-    pub(super) async fn start(hints: bool) -> Self {
+    /// Starts it.
+    pub(super) async fn start() -> Self {
         let (sender, reports) = mpsc::unbounded_channel();
         let endless = Gate::new();
         let state = State {
             reports: sender,
-            hinted: Gate::new(),
             half_read: Gate::new(),
             endless: endless.clone(),
             unchanged: AtomicUsize::new(0),
         };
-        if !hints {
-            state.hinted.open();
-        }
         let origin = Origin::start(move |request| state.reply(request)).await;
         Pages {
             origin,
@@ -106,10 +100,7 @@ impl State {
                 "text/javascript",
                 include_bytes!("../../../../../fixtures/browser/page.js"),
             ),
-            "/hinted.css" => {
-                self.hinted.open();
-                typed("text/css", b"")
-            }
+            "/hinted.css" => typed("text/css", b""),
             "/cookies" => {
                 let fields = request.fields.0.iter();
                 let count = fields
@@ -160,8 +151,8 @@ impl State {
 
     fn page(&self) -> Reply {
         const PAGE: &str = include_str!("../../../../../fixtures/browser/index.html");
+        // What a 103 names the browser asks for when it likes to, so nothing waits for that.
         Reply::raw("HTTP/1.1 103 Early Hints\r\nLink: </hinted.css>; rel=preload; as=style\r\n\r\n")
-            .wait(&self.hinted)
             .then(format!(
                 "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\n\
                  Set-Cookie: a=1\r\nSet-Cookie: b=2; Secure\r\n\r\n{PAGE}",
