@@ -5,7 +5,7 @@
 //! connections share (`Shared`), the boxed stream and the shutdown watch. Filter, pre-TLS
 //! callback and TLS handshake run in a future of their own that is freed when they are done.
 //!
-//! All of it knows the application as a [`Handler`]: what was generic over the application would be
+//! All of it knows the application as a `Handler`: what was generic over the application would be
 //! compiled again in each program.
 
 use std::convert::Infallible;
