@@ -4,7 +4,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::args::Options;
 use crate::contest::{self, Contest};
@@ -33,8 +33,9 @@ const PAIRS: [(&str, Protocols); 3] = [
     ),
 ];
 
-/// Requests of a round, and of its warm-up.
+/// Requests of a round.
 const REQUESTS: u64 = 40_000;
+/// Requests before idle connections are counted.
 const WARM_UP: u64 = 4_000;
 /// Requests under callgrind.
 const COUNTED: u64 = 2_000;
@@ -88,7 +89,9 @@ impl Bench<'_> {
         let titles = PAIRS.map(|(title, _)| title);
         let samples = self.contest.rounds(&titles, |row, column| {
             let proxy = running[row][column].as_ref()?;
-            Some(sample(proxy, PAIRS[row].1.client))
+            let client = PAIRS[row].1.client;
+            let load = |count| load(proxy.listen, client, count);
+            Some(throughput::round_of(proxy, REQUESTS, load))
         });
         throughput::tables(&self.contest, &titles, &samples)
     }
@@ -123,15 +126,6 @@ impl Bench<'_> {
         let name = format!("{IDLE} connections, one request each");
         self.contest.table(title, 2, [&*name], vec![row])
     }
-}
-
-fn sample(proxy: &Running, client: Protocol) -> Result<throughput::Sample> {
-    load(proxy.listen, client, WARM_UP)?;
-    throughput::around(proxy, || {
-        let start = Instant::now();
-        load(proxy.listen, client, REQUESTS)?;
-        Ok((REQUESTS, start.elapsed()))
-    })
 }
 
 /// Makes so many requests.

@@ -5,7 +5,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::args::Options;
 use crate::contest::{self, Contest};
@@ -47,9 +47,8 @@ const ROWS: [(&str, Protocols, Traffic); 5] = [
     ),
 ];
 
-/// Calls of a round of gRPC, and of its warm-up.
+/// Calls of a round of gRPC.
 const CALLS: u64 = 20_000;
-const WARM_UP: u64 = 2_000;
 /// Bytes of a message.
 const MESSAGE: usize = 100;
 /// The method that is called.
@@ -109,12 +108,8 @@ fn measure(options: &Options, scratch: &Path) -> Result<String> {
 /// Makes calls whose message is the file `body`.
 fn calls(proxy: &Running, body: &str) -> Result<Sample> {
     let options = [&CALL[..], &["-d", body]].concat();
-    let call = |count| nghttp2::load(proxy.listen, METHOD, count, &options);
-    call(WARM_UP)?;
-    throughput::around(proxy, || {
-        let start = Instant::now();
-        call(CALLS)?;
-        Ok((CALLS, start.elapsed()))
+    throughput::round_of(proxy, CALLS, |count| {
+        nghttp2::load(proxy.listen, METHOD, count, &options)
     })
 }
 

@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::Result;
 use crate::args::Options;
@@ -34,9 +34,8 @@ const H2_LOADS: [(&str, u64); 2] = [
     ("HTTP/2, small GET, 32 at a time", 32),
     ("HTTP/2, small GET, one at a time", 1),
 ];
-/// Requests of a round over HTTP/2, and of its warm-up.
+/// Requests of a round over HTTP/2.
 const H2_REQUESTS: u64 = 20_000;
-const H2_WARM_UP: u64 = 2_000;
 
 /// Idle connections memory is divided by.
 const IDLE: usize = 2_000;
@@ -189,22 +188,15 @@ fn h2_rows(contest: &mut Contest<'_>, origin: SocketAddr) -> Vec<Row> {
     let titles = H2_LOADS.map(|(title, _)| title);
     let samples = contest.rounds(&titles, |row, column| {
         let proxy = running[column].as_ref()?;
-        Some(h2_round(proxy, H2_LOADS[row].1))
+        let streams = H2_LOADS[row].1;
+        Some(throughput::round_of(proxy, H2_REQUESTS, |count| {
+            nghttp2::load_by_tls(proxy.listen, "/small", streams, count)
+        }))
     });
     let costs = samples.medians(|sample| sample.cpu);
     let rows = titles.into_iter().zip(costs);
     rows.map(|(title, cost)| row(format!("CPU µs, {title}"), 1, cost))
         .collect()
-}
-
-fn h2_round(proxy: &Running, streams: u64) -> Result<throughput::Sample> {
-    let load = |count| nghttp2::load_by_tls(proxy.listen, "/small", streams, count);
-    load(H2_WARM_UP)?;
-    throughput::around(proxy, || {
-        let start = Instant::now();
-        load(H2_REQUESTS)?;
-        Ok((H2_REQUESTS, start.elapsed()))
-    })
 }
 
 /// Returns the rows of user-space instructions, in thousands.

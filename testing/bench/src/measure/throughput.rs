@@ -1,6 +1,6 @@
 //! Requests per second and CPU time per request, in a closed loop.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::Result;
 use crate::contest::{Contest, Samples};
@@ -38,6 +38,20 @@ pub fn load_for(proxy: &Running, load: &mut Load, time: Duration) -> Result<(Sam
         Ok((happened.answers, happened.elapsed))
     })?;
     Ok((sample, happened))
+}
+
+/// Has `load` make so many requests, after a tenth of them to warm up.
+pub fn round_of(
+    proxy: &Running,
+    requests: u64,
+    load: impl Fn(u64) -> Result<()>,
+) -> Result<Sample> {
+    load(requests / 10)?;
+    around(proxy, || {
+        let start = Instant::now();
+        load(requests)?;
+        Ok((requests, start.elapsed()))
+    })
 }
 
 /// Returns what `work` costs, which returns its answers and how long they took.
