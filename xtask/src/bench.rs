@@ -14,6 +14,7 @@ Builds testing/bench in release mode and runs it, e.g.
   cargo xtask bench tls            the same over TLS, on each library
   cargo xtask bench protocols      gRPC, WebSocket and TCP
   cargo xtask bench crates         the crates people take alone, beside the best of their kind
+  cargo xtask bench build          what compiling a load balancer costs, and on Pingora
   cargo xtask bench -- --help      what the harness itself takes
 ";
 

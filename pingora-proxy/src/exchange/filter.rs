@@ -14,7 +14,7 @@ use super::leg::Leg;
 use super::modules;
 use crate::ProxyHttp;
 
-/// What is done for each request, once for each protocol: so it becomes part of what calls it.
+/// What is done for each request: compiled for each protocol, so that it becomes part of its caller.
 impl<SV, L> Exchange<'_, SV, L>
 where
     SV: ProxyHttp + Send + Sync,

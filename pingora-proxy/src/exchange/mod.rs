@@ -8,8 +8,8 @@
 //! ```
 //!
 //! `leg.rs` is what an upstream protocol does differently, `h1.rs`, `h2.rs` and `custom.rs` are those
-//! there are, the last behind `custom_exchange.rs`; `duplex.rs` waits and dispatches, `custom_client.rs` does for clients of a custom
-//! protocol; `state.rs` remembers how far both sides are; `filter.rs` calls the hooks; `messages.rs`
+//! there are, the last behind `custom_exchange.rs`; `duplex.rs` waits and dispatches, `custom_client.rs`
+//! does for clients of a custom protocol; `state.rs` remembers how far both sides are; `filter.rs` calls the hooks; `messages.rs`
 //! passes what custom protocols say beside requests and responses; `modules.rs` lets modules see each piece of a request
 //! body once.
 
