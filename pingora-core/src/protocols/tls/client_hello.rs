@@ -5,7 +5,6 @@
 //! record in any number of packets (RFC 8446 section 5.1).
 
 mod ja4;
-mod sha256;
 
 use std::fmt;
 

@@ -1,7 +1,6 @@
 //! JA4, the fingerprint of TLS clients by FoxIO (<https://github.com/FoxIO-LLC/ja4>, that part of it under
 //! the BSD licence): what a client offers, whatever the order in which browsers shuffle it.
 
-use super::sha256::sha256;
 use super::{ALPN, ClientHello, SERVER_NAME};
 
 /// The most that is said of a count: it has two digits.
@@ -90,7 +89,7 @@ fn digest(text: &str) -> String {
     if text.is_empty() {
         return "0".repeat(12);
     }
-    let digest = sha256(text.as_bytes());
+    let digest = hmac_sha256::Hash::hash(text.as_bytes());
     digest[..6]
         .iter()
         .map(|byte| format!("{byte:02x}"))
