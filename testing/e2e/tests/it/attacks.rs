@@ -290,6 +290,7 @@ fn malformed_requests() {
             literal("A", "b"),
             literal("a b", "c"),
             literal("a:b", "c"),
+            literal("a\"b", "c"),
             literal("", "c"),
             literal("connection", "close"),
             literal("transfer-encoding", "chunked"),
@@ -301,8 +302,21 @@ fn malformed_requests() {
             literal("content-length", "+0"),
             literal(":path", "/b"),
             literal(":unknown", "b"),
+            // Another path in place of the one of `GET`, or one behind a field.
+            b"/ b".to_vec(),
+            b"/\r\nx:y".to_vec(),
+            b"b".to_vec(),
+            b"".to_vec(),
+            [literal("a", "b"), literal(":path", "/")].concat(),
         ] {
-            let block = [GET, &field].concat();
+            let path = |path: &[u8]| [&[0x82, 4, path.len() as u8], path, &GET[2..]].concat();
+            let block = match field.first() {
+                Some(0) if field.starts_with(&literal("a", "b")) => {
+                    [&[0x82, 0x86, 0x41, 1, b'x'], &field[..]].concat()
+                }
+                Some(0) => [GET, &field].concat(),
+                _ => path(&field),
+            };
             let mut client = Client::connect(proxy.addr(), b"").await;
             client.send(&request(1, &block)).await;
             let answer = loop {
@@ -318,7 +332,11 @@ fn malformed_requests() {
             );
         }
         // Those the h2 crate takes, and ours that it would not.
-        for field in [literal("host", "y"), literal("te", "gzip")] {
+        for field in [
+            literal("host", "y"),
+            literal("a\"", "b"),
+            literal("te", "gzip"),
+        ] {
             let block = [GET, &field].concat();
             let reason = flood(&proxy, |stream| request(stream, &block), 1000).await;
             assert_eq!(reason, Some(ENHANCE_YOUR_CALM));

@@ -155,6 +155,8 @@ enum Failure {
     Refused,
     Reset(Reason),
     Malformed,
+    /// What the h2 crate takes and HTTP/1 does not.
+    Quoted,
     Closed,
 }
 
@@ -167,6 +169,7 @@ fn requests_sent_twice() {
             (Failure::Reset(Reason::INTERNAL_ERROR), 502, 1),
             (Failure::Reset(Reason::CANCEL), 502, 1),
             (Failure::Malformed, 502, 1),
+            (Failure::Quoted, 502, 1),
             (Failure::Closed, 502, 1),
         ] {
             let bodies = Arc::new(AtomicUsize::new(0));
@@ -223,6 +226,10 @@ async fn failing_origin(failure: Failure, bodies: Arc<AtomicUsize>) -> SocketAdd
                             b"\x88\x00\x01A\x01b",
                         ))
                         .await;
+                    }
+                    Failure::Quoted => {
+                        let block = b"\x88\x00\x03a\"b\x01c";
+                        write(frame(kind::HEADERS, WHOLE, stream, block)).await;
                     }
                     Failure::Closed => break,
                 }

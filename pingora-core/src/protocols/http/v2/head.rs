@@ -160,6 +160,9 @@ impl<'a> Seen<'a> {
         if is_space(bytes.first()) || is_space(bytes.last()) {
             return Err(Refusal::Malformed("white space around a value"));
         }
+        if is_invalid_name(name.as_str().as_bytes()) {
+            return Err(Refusal::Malformed("invalid field name"));
+        }
         self.bytes += name.as_str().len() + bytes.len();
         if *name == COOKIE {
             self.cookies += 1;
@@ -180,6 +183,11 @@ impl<'a> Seen<'a> {
         }
         Ok(())
     }
+}
+
+/// Returns whether a name that `h2` takes is no token (RFC 9110 section 5.6.2): it takes quotes.
+pub(super) fn is_invalid_name(name: &[u8]) -> bool {
+    name.contains(&b'"')
 }
 
 /// Joins the pieces of `Cookie` with `; `: HTTP/1 has one such field (RFC 9113 section 8.2.3).
@@ -261,7 +269,8 @@ pub(super) fn strip_connection_fields(headers: &mut HeaderMap, fields: &Fields) 
     }
 }
 
-/// Removes what must not come behind a body (RFC 9110 section 6.5.1), and all of too many.
+/// Removes what must not come behind a body (RFC 9110 section 6.5.1) and names that are none, and all
+/// of too many.
 pub(crate) fn clean_trailers(trailers: &mut HeaderMap) {
     if trailers.len() > MAX_TRAILERS {
         trailers.clear();
@@ -269,7 +278,7 @@ pub(crate) fn clean_trailers(trailers: &mut HeaderMap) {
     }
     let forbidden: Vec<HeaderName> = trailers
         .keys()
-        .filter(|name| is_forbidden_trailer(name))
+        .filter(|name| is_forbidden_trailer(name) || is_invalid_name(name.as_str().as_bytes()))
         .cloned()
         .collect();
     for name in forbidden {

@@ -14,7 +14,7 @@ use pingora_error::{
 use pingora_http::ResponseHeader;
 use pingora_timeout::fast_timeout::Deadline;
 
-use super::super::head::clean_trailers;
+use super::super::head::{clean_trailers, is_invalid_name};
 use super::super::websocket;
 use super::Http2Session;
 use crate::protocols::http::HttpTask;
@@ -220,6 +220,9 @@ impl Http2Session {
         let status = head.status();
         if status == StatusCode::SWITCHING_PROTOCOLS {
             return self.refuse("101, which HTTP/2 does not have");
+        }
+        if (head.fields().iter()).any(|field| is_invalid_name(field.name)) {
+            return self.refuse("invalid field name");
         }
         if status.is_informational() {
             state.interim_responses += 1;
