@@ -169,6 +169,37 @@ async fn dripping_does_not_fulfil_a_minimum_rate() {
     assert!(drip.await.unwrap() < 20_000);
 }
 
+/// Nor does it put off the write timeout for ever.
+#[tokio::test]
+async fn dripping_does_not_put_off_the_write_timeout() {
+    let (near, mut client) = tokio::io::duplex(64);
+    let mut session = HttpSession::new(Box::new(near));
+    client
+        .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .unwrap();
+    session.read_request().await.unwrap().unwrap();
+    session.set_write_timeout(Some(Duration::from_millis(100)));
+    let drip = tokio::spawn(async move {
+        let mut byte = [0; 1];
+        let mut read = 0;
+        while let Ok(1) = client.read(&mut byte).await {
+            read += 1;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        read
+    });
+    let tasks = vec![
+        HttpTask::Header(head(200, &[("Content-Length", "20000")]), false),
+        HttpTask::Body(Some(Bytes::from(vec![b'x'; 20_000])), true),
+    ];
+    let e = session.response_duplex_vec(tasks).await.unwrap_err();
+    assert_eq!(e.etype(), &pingora_error::ErrorType::WriteTimedout);
+    drop(session);
+    // Less than is taken in time: that would have begun it anew.
+    assert!(drip.await.unwrap() < 4 * 1024);
+}
+
 /// A stream that takes everything at once and passes it on in a second flush.
 #[derive(Debug)]
 struct Gathering {

@@ -270,7 +270,8 @@ impl HttpSession {
 
     /// Sets how long the client may take no bytes while some are waiting.
     ///
-    /// The default is 60 s; `None` waits without limit.
+    /// A client that takes a few bytes now and then, less than 4 KiB in that time, takes none. The
+    /// default is 60 s; `None` waits without limit.
     pub fn set_write_timeout(&mut self, timeout: Option<Duration>) {
         self.state.write_timeout = timeout;
     }

@@ -29,6 +29,11 @@ use crate::protocols::http::date::get_cached_date;
 /// Bytes a TLS library may hold back of what was written to it.
 const MAX_HIDDEN_BYTES: usize = 64 * 1024;
 
+/// Bytes a client must take within a write timeout, unless fewer are waiting.
+///
+/// Without it a byte now and then keeps a connection and all it holds forever.
+const MIN_PROGRESS: usize = 4 * 1024;
+
 /// Bytes queued by [`send_proxy_task`](HttpSession::send_proxy_task) that were not sent: whoever
 /// queues must write at times.
 pub(super) const MAX_TASK_BYTES: usize = 16 * 1024 * 1024;
@@ -148,7 +153,7 @@ impl HttpSession {
 
     /// Polls until everything queued was handed to the system.
     ///
-    /// Cancel-safe. Fails when the client takes nothing for the write timeout.
+    /// Cancel-safe. Fails when the client takes nothing worth mentioning for the write timeout.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         if !self.state.wire.needs_flush() {
             return Poll::Ready(Ok(()));
@@ -251,7 +256,7 @@ impl HttpSession {
         // A rate is kept by all that was queued; a client that takes a byte now and then is slow.
         let owed = match self.state.min_send_rate {
             Some(_) => owed,
-            None => 0,
+            None => left.min(MIN_PROGRESS),
         };
         let timer = self.state.write_timer.get_or_insert_default();
         timer.sent(before - left, limit, owed);
