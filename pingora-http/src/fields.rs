@@ -121,6 +121,9 @@ pub struct Field<'a> {
     pub value: &'a [u8],
     /// The name, if it is one the engine knows.
     pub known: Option<KnownName>,
+    /// Whether it stands as it does in the received head; false for what was put in since, and for
+    /// all fields of a head that was not received as bytes.
+    pub is_received: bool,
 }
 
 /// The fields of a head in the order they are written.
@@ -311,7 +314,9 @@ impl fmt::Debug for Fields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut map = f.debug_map();
         for record in &self.records {
-            let Field { name, value, known } = self.field(record);
+            let Field {
+                name, value, known, ..
+            } = self.field(record);
             let hidden = record.is(SENSITIVE) || known.is_some_and(KnownName::is_secret);
             let value = if hidden { &b"(sensitive)"[..] } else { value };
             map.entry(
@@ -384,6 +389,7 @@ impl Record {
             name: &buffer[self.name()],
             value: &buffer[self.value()],
             known: self.known,
+            is_received: !self.is(ADDED),
         }
     }
 }

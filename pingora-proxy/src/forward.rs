@@ -214,10 +214,12 @@ fn strip_nominated(req: &mut RequestHeader, policy: &HttpUpstreamRequestPolicy) 
         }
     }
     if policy.strip_connection_nominated && !nominated.is_empty() {
+        let was_received = req.received_head().is_some();
         req.retain_fields(|field| {
-            !nominated
-                .iter()
-                .any(|name| name.eq_ignore_ascii_case(field.name))
+            // What a hook has put in is not the client's to take out.
+            let is_ours = was_received && !field.is_received;
+            let is_nominated = |name: &Vec<u8>| name.eq_ignore_ascii_case(field.name);
+            is_ours || !nominated.iter().any(is_nominated)
         });
     }
     Ok(())

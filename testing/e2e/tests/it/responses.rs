@@ -508,6 +508,46 @@ fn nominations_that_are_refused() {
     });
 }
 
+/// A client cannot have removed what a hook says about it, only what it said itself.
+#[test]
+fn nominations_of_fields_of_hooks() {
+    struct Names(SocketAddr);
+
+    #[async_trait]
+    impl ProxyHttp for Names {
+        type CTX = ();
+        fn new_ctx(&self) {}
+        async fn request_filter(&self, session: &mut Session, _: &mut ()) -> Result<bool> {
+            let req = session.req_header_mut();
+            req.insert_header("X-User", "nobody")?;
+            req.insert_header("X-Tenant", "none")?;
+            req.append_header("X-Via", "us")?;
+            Ok(false)
+        }
+        async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
+            Ok(harness::peer(self.0))
+        }
+    }
+
+    harness::run(async {
+        let origin = Origin::start(|_| Reply::ok("")).await;
+        let proxy = harness::proxy(Names(origin.addr())).await;
+        let mut client = Client::connect(proxy.addr()).await;
+        client
+            .send(
+                "GET / HTTP/1.1\r\nHost: a\r\nConnection: X-User, x-tenant, X-Via, X-Hop\r\n\
+                 X-User: admin\r\nX-Via: them\r\nX-Hop: 1\r\n\r\n",
+            )
+            .await;
+        assert_eq!(client.response().await.status, 200);
+        let request = origin.requests()[0].clone();
+        assert_eq!(request.fields.all("x-user"), ["nobody"]);
+        assert_eq!(request.fields.all("x-tenant"), ["none"]);
+        assert_eq!(request.fields.all("x-via"), ["us"]);
+        assert!(!request.fields.has("x-hop") && !request.fields.has("connection"));
+    });
+}
+
 /// A list that is no list of tokens is refused by default.
 #[test]
 fn malformed_nominations() {
