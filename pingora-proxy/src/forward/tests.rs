@@ -158,3 +158,31 @@ fn responses_lose_what_was_meant_for_us() {
     let names: Vec<_> = resp.fields().iter().map(|f| f.name.to_vec()).collect();
     assert_eq!(names, [b"X-End".to_vec(), b"Content-Length".to_vec()]);
 }
+
+/// Where nominations of protected fields are not refused, they have no effect.
+#[test]
+fn protected_fields_stay_whatever_is_nominated() {
+    let policy = HttpUpstreamRequestPolicy {
+        reject_malformed_connection_nominations: false,
+        ..HttpUpstreamRequestPolicy::standard()
+    };
+    for name in PROTECTED {
+        if matches!(name, b"host" | b"transfer-encoding" | b"content-length") {
+            continue;
+        }
+        let name: &'static str = std::str::from_utf8(name).unwrap();
+        let list = format!("close, {name}, X-Hop, a b");
+        let headers = [("Connection", &*list), (name, "1"), ("X-Hop", "2")];
+        let kept = forwarded(&headers, policy).unwrap();
+        assert_eq!(kept.len(), 1, "{name}: {kept:?}");
+        assert!(
+            kept[0].eq_ignore_ascii_case(&format!("{name}: 1")),
+            "{kept:?}"
+        );
+    }
+    for (name, value) in [("Content-Length", "5"), ("Transfer-Encoding", "chunked")] {
+        let headers = [("Connection", name), (name, value)];
+        let kept = forwarded(&headers, policy).unwrap();
+        assert_eq!(kept, [format!("{name}: {value}")]);
+    }
+}
