@@ -6,7 +6,7 @@ use std::sync::Arc;
 use log::{debug, warn};
 use pingora_core::connectors::http::custom;
 use pingora_core::protocols::http::client::HttpSession;
-use pingora_core::protocols::http::custom::client::Session as _;
+use pingora_core::protocols::http::custom::client::Session as CustomSession;
 use pingora_core::protocols::{ALPN, UniqueID};
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_error::{
@@ -142,25 +142,20 @@ where
         let result = self
             .exchange(&mut upstream, reused, &peer, session, ctx)
             .await;
-        match result {
-            Ok(false) => {
-                upstream.shutdown().await;
-                Ok(())
-            }
-            Ok(true) => {
-                self.connector
-                    .release_http_session(upstream, &*peer, peer.idle_timeout())
-                    .await;
-                Ok(())
-            }
-            Err(e) => {
-                if *e.etype() == H2Downgrade {
-                    self.connector.prefer_h1(&*peer);
-                }
-                upstream.shutdown().await;
-                Err(self.inner.error_while_proxy(&peer, session, e, ctx, reused))
-            }
+        if may_reuse(&result, &mut upstream) {
+            self.connector
+                .release_http_session(upstream, &*peer, peer.idle_timeout())
+                .await;
+        } else {
+            upstream.shutdown().await;
         }
+        let Err(e) = result else {
+            return Ok(());
+        };
+        if *e.etype() == H2Downgrade {
+            self.connector.prefer_h1(&*peer);
+        }
+        Err(self.inner.error_while_proxy(&peer, session, e, ctx, reused))
     }
 
     /// Passes the request to the upstream and the response back; returns whether the upstream may
@@ -210,5 +205,17 @@ where
             }
             Ok(true)
         }
+    }
+}
+
+/// Returns whether an upstream may be left to the connector after an exchange.
+///
+/// An error may be that of a hook that does not like the response: one of HTTP/1 that came whole
+/// leaves a connection as good as any.
+fn may_reuse<S: CustomSession>(result: &Result<bool>, upstream: &mut HttpSession<S>) -> bool {
+    match (result, upstream) {
+        (Ok(may), _) => *may,
+        (Err(_), HttpSession::H1(session)) => session.skip_received_body(),
+        (Err(_), _) => false,
     }
 }

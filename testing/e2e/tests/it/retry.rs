@@ -371,6 +371,98 @@ fn a_hook_cannot_answer_twice() {
     });
 }
 
+/// Refuses redirects, and tries again.
+struct NoRedirects(SocketAddr);
+
+#[async_trait]
+impl ProxyHttp for NoRedirects {
+    type CTX = ();
+    fn new_ctx(&self) {}
+
+    async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
+        Ok(harness::peer(self.0))
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _: &mut Session,
+        response: &mut ResponseHeader,
+        _: &mut (),
+    ) -> Result<()> {
+        if response.status.is_redirection() {
+            let mut e = Error::explain(HTTPStatus(502), "a redirect");
+            e.set_retry(true);
+            return Err(e);
+        }
+        Ok(())
+    }
+}
+
+/// A response a hook refuses leaves its connection as good as any, if it came whole.
+#[test]
+fn refused_responses_leave_their_connection() {
+    harness::run(async {
+        for (reply, connections) in [
+            ("302 Found\r\nContent-Length: 0\r\n\r\n", 1),
+            ("302 Found\r\nContent-Length: 5\r\n\r\nmoved", 1),
+            (
+                "302 Found\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nmoved\r\n0\r\n\r\n",
+                1,
+            ),
+            ("304 Not Modified\r\nContent-Length: 5\r\n\r\n", 1),
+            (
+                "302 Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+                2,
+            ),
+            ("302 Found\r\nContent-Length: 9\r\n\r\nmoved", 2),
+            ("302 Found\r\nContent-Length: 5\r\n\r\nmoved!", 2),
+            (
+                "302 Found\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nmoved\r\n",
+                2,
+            ),
+            (
+                "302 Found\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nmovedXX",
+                2,
+            ),
+        ] {
+            let seen = AtomicUsize::new(0);
+            let origin = Origin::start(move |_| match seen.fetch_add(1, Ordering::Relaxed) {
+                0 => Reply::raw(format!("HTTP/1.1 {reply}")),
+                _ => Reply::ok("here"),
+            })
+            .await;
+            let proxy = harness::proxy(NoRedirects(origin.addr())).await;
+            let mut client = Client::connect(proxy.addr()).await;
+            let response = client.get("/").await;
+            assert_eq!(
+                (response.status, response.text()),
+                (200, "here"),
+                "{reply:?}"
+            );
+            assert_eq!(origin.connections(), connections, "{reply:?}");
+        }
+    });
+}
+
+/// A request whose body was not sent to its end leaves no connection, whatever was answered.
+#[test]
+fn refused_responses_to_half_a_request_leave_nothing() {
+    harness::run(async {
+        let seen = AtomicUsize::new(0);
+        let origin = Origin::start_on_head(move |_| match seen.fetch_add(1, Ordering::Relaxed) {
+            0 => Reply::raw("HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n"),
+            _ => Reply::ok("here"),
+        })
+        .await;
+        let proxy = harness::proxy(NoRedirects(origin.addr())).await;
+        let mut client = Client::connect(proxy.addr()).await;
+        let half = "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello";
+        client.send(half).await;
+        assert_eq!(client.response().await.text(), "here");
+        assert_eq!(origin.connections(), 2);
+    });
+}
+
 /// Each try gets the head afresh: what a filter did to the first is not done twice.
 #[test]
 fn each_try_has_its_own_head() {

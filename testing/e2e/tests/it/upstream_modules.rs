@@ -173,7 +173,7 @@ fn hooks_and_clients_get_what_modules_made() {
 #[test]
 fn the_response_of_a_second_try_finds_new_modules() {
     harness::run(async {
-        let origin = Origin::start(|request| match request.connection {
+        let origin = Origin::start(|request| match request.index {
             1 => Reply::status(503, "busy"),
             _ => Reply::ok("ab"),
         })

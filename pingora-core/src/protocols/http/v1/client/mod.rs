@@ -368,20 +368,24 @@ impl HttpSession {
     /// That takes a request and a response that both ended, and not one byte behind the response:
     /// it would be read as the answer to somebody else's request.
     pub async fn reuse(mut self) -> Option<Stream> {
-        let clean = self.will_keepalive()
-            && self.state.in_body
-            && self.state.encoder.is_done()
-            && self.state.decoder.is_done()
-            && self.state.wire.input.buf.is_empty()
-            && self.state.wire.output.is_flushed()
-            && !self.state.wire.input.eof;
-        if clean {
+        if self.is_reusable() {
             return Some(self.state.wire.stream);
         }
         if !ends_when_dropped(&self.state.wire.stream) {
             end_stream(&mut self.state.wire.stream).await;
         }
         None
+    }
+
+    /// Returns whether the connection can carry another request now.
+    fn is_reusable(&self) -> bool {
+        self.will_keepalive()
+            && self.state.in_body
+            && self.state.encoder.is_done()
+            && self.state.decoder.is_done()
+            && self.state.wire.input.buf.is_empty()
+            && self.state.wire.output.is_flushed()
+            && !self.state.wire.input.eof
     }
 
     async fn flush(&mut self) -> Result<()> {

@@ -19,7 +19,7 @@ use super::super::body::{BodyDecoder, Decoded};
 use super::super::common::is_upgrade_resp;
 use super::super::framing::{BodyLength, response_framing};
 use super::super::head::{HeadError, parse_response};
-use super::HttpSession;
+use super::{HttpSession, State};
 use crate::protocols::http::HttpTask;
 
 /// Informational responses read before a final one; more is an attack.
@@ -151,6 +151,35 @@ impl HttpSession {
                 );
             }
         }
+    }
+
+    /// Drops what was received of the response body already, and reads nothing; returns whether that
+    /// was all of it and the connection can carry another request.
+    ///
+    /// For a response nobody wants.
+    pub fn skip_received_body(&mut self) -> bool {
+        if !self.will_keepalive() || !self.state.in_body {
+            return false;
+        }
+        let State {
+            decoder,
+            wire,
+            limits,
+            broken,
+            ..
+        } = &mut *self.state;
+        // Ends: each round takes bytes off the input.
+        loop {
+            match decoder.decode(&mut wire.input.buf, limits) {
+                Ok(Decoded::Data(_)) => (),
+                Ok(Decoded::End | Decoded::NeedInput) => break,
+                Err(_) => {
+                    *broken = true;
+                    break;
+                }
+            }
+        }
+        self.is_reusable()
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>, what: &'static str) -> Poll<Result<usize>> {
