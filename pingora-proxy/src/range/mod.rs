@@ -21,6 +21,10 @@ use pingora_http::{RequestHeader, ResponseHeader};
 pub use self::multipart::MultiRangeInfo;
 use self::parse::{Requested, parse_range};
 
+/// Parts a client may ask for unless the caller says otherwise: each is framed with many more bytes
+/// than it takes to ask for it.
+const DEFAULT_MAX_RANGES: usize = 200;
+
 /// Which part of a response is to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RangeType {
@@ -45,8 +49,8 @@ impl RangeType {
 ///
 /// Only a 200 to a GET with a known length is cut; it also gets `Accept-Ranges: bytes`. An
 /// `If-Range` that does not name exactly this response, a `Range` that is malformed, one of more
-/// than `max_multipart_ranges` parts (`None`: as many as fit a request head), and parts that are
-/// longer together than the whole are ignored: the client gets everything.
+/// than `max_multipart_ranges` parts (`None`: 200), and parts that are longer together than the whole
+/// are ignored: the client gets everything.
 ///
 /// ```
 /// use pingora_http::{RequestHeader, ResponseHeader};
@@ -98,7 +102,11 @@ fn requested(
     if !if_range_matches(req, resp) {
         return RangeType::None;
     }
-    match parse_range(value.as_bytes(), length, max_ranges.unwrap_or(usize::MAX)) {
+    match parse_range(
+        value.as_bytes(),
+        length,
+        max_ranges.unwrap_or(DEFAULT_MAX_RANGES),
+    ) {
         Requested::Everything => RangeType::None,
         Requested::Nothing => RangeType::Invalid,
         Requested::Parts(mut parts) if parts.len() == 1 => RangeType::Single(parts.remove(0)),

@@ -173,3 +173,19 @@ fn several_parts_are_framed() {
     assert_eq!(value(&resp, "content-type"), Some(content_type.as_str()));
     assert_ne!(MultiRangeInfo::new(vec![]).boundary, *b);
 }
+
+/// A request of a few bytes a part is not to be answered with a hundred bytes a part.
+#[test]
+fn the_number_of_parts_has_a_limit_by_default() {
+    for (parts, status) in [(200, 206), (201, 200)] {
+        let ranges: Vec<String> = (0..parts).map(|at| format!("{at}-{at}")).collect();
+        let value = format!("bytes={}", ranges.join(","));
+        let req = get(&[("Range", &value)]);
+        let mut resp = whole(&[("Content-Length", "1000")]);
+        range_header_filter(&req, &mut resp, None);
+        assert_eq!(resp.status(), status, "{parts}");
+        let mut resp = whole(&[("Content-Length", "1000")]);
+        range_header_filter(&req, &mut resp, Some(1000));
+        assert_eq!(resp.status(), 206, "{parts}");
+    }
+}
