@@ -345,6 +345,36 @@ fn malformed_requests() {
     });
 }
 
+/// What a client is told that reads nothing does not pile up: there is an end to it (RUSTSEC-2024-0003).
+#[test]
+fn resets_that_nobody_reads() {
+    harness::run(async {
+        let origin = Origin::start(|_| Reply::ok("")).await;
+        let proxy = forward(origin.addr()).await;
+        let no_window = [&[0, 4][..], &0u32.to_be_bytes()].concat();
+        let malformed = [GET, b"\x00\x04host\x01y"].concat();
+        let overflow = ((1u32 << 31) - 1).to_be_bytes();
+        let cases: [(&str, &dyn Fn(u32) -> Vec<u8>); 3] = [
+            ("malformed", &|stream| request(stream, &malformed)),
+            ("overflow", &|stream| {
+                let update = frame(kind::WINDOW_UPDATE, 0, stream, &overflow);
+                [request(stream, GET), update.clone(), update].concat()
+            }),
+            ("after the end", &|stream| {
+                [request(stream, GET), frame(kind::DATA, 0, stream, b"x")].concat()
+            }),
+        ];
+        for (name, frames) in cases {
+            let mut client = Client::connect(proxy.addr(), &no_window).await;
+            let mut sent = 0;
+            while sent < 100_000 && client.send(&frames(sent * 2 + 1)).await {
+                sent += 1;
+            }
+            assert!(sent < 100_000, "{name}: the server takes everything");
+        }
+    });
+}
+
 /// Requests that are answered with a refusal are no attack, however many.
 #[test]
 fn refused_requests() {
