@@ -538,3 +538,72 @@ fn responses_that_stop_while_the_upload_stalls() {
             .unwrap_err();
     });
 }
+
+/// Puts in a head and a body that no frame holds.
+struct Large(Shared);
+
+#[async_trait]
+impl ProxyHttp for Large {
+    type CTX = ();
+    fn new_ctx(&self) {}
+
+    async fn upstream_peer(&self, session: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
+        self.0.upstream_peer(session, &mut ()).await
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _: &mut Session,
+        upstream: &mut RequestHeader,
+        _: &mut (),
+    ) -> Result<()> {
+        upstream.remove_header("Content-Length");
+        for number in 0..10 {
+            upstream.insert_header(format!("X-{number}"), "~".repeat(9_000))?;
+        }
+        Ok(())
+    }
+
+    async fn request_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+        _: &mut (),
+    ) -> Result<()> {
+        *body = end.then(|| Bytes::from(vec![b'y'; 300_000]));
+        Ok(())
+    }
+}
+
+/// What a proxy makes itself is cut into frames as what it got is (CVE-2026-42055).
+#[test]
+fn requests_larger_than_frames() {
+    harness::run(async {
+        let origin = H2Origin::start(|(request, mut respond)| async move {
+            let (head, body) = request.into_parts();
+            let fields = (head.headers.values()).filter(|value| value.len() == 9_000);
+            let fields = fields.count();
+            let (body, _) = h2::read(body).await.unwrap();
+            let text = format!(
+                "{fields} {} {}",
+                body.len(),
+                body.iter().all(|&b| b == b'y')
+            );
+            let mut stream = respond.send_response(response(200, &[]), false).unwrap();
+            stream.send_data(text.into(), true).unwrap();
+        })
+        .await;
+        let proxy = Large(Shared(origin.addr()));
+        let proxy = harness::proxy_with(proxy, |_, options| options.h2c = true).await;
+        let mut requests = h2::connect(proxy.addr()).await;
+        for _ in 0..3 {
+            let (response, mut stream) = requests.send_request(post("/"), false).unwrap();
+            stream.send_data("small".into(), true).unwrap();
+            let response = within("a response", response).await.unwrap();
+            let (text, _) = h2::read(response.into_body()).await.unwrap();
+            assert_eq!(text, "10 300000 true");
+        }
+        assert_eq!(origin.counts().connections, 1);
+    });
+}
