@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::prelude::*;
+use pingora_e2e::h2;
 use pingora_e2e::harness::{self, ask};
 use pingora_test_support::client::Client;
 use pingora_test_support::message::Framing;
@@ -555,6 +556,28 @@ fn a_retry_of_an_empty_body() {
                 .send(format!("POST / HTTP/1.1\r\nHost: a\r\n{length}\r\n"))
                 .await;
             assert_eq!(client.response().await.status, 200);
+            assert_eq!((origin.requests().len(), origin.errors()), (1, vec![]));
+            dying.finish().await;
+        }
+        // The same of HTTP/2: the end may come with the head or behind it.
+        for (length, ends_with_head) in [(true, true), (false, true), (true, false), (false, false)]
+        {
+            let dying = raw::serve([vec![Step::expect_head(), Step::Close]]).await;
+            let origin = echo_origin().await;
+            let tries = Twice(dying.addr(), origin.addr(), AtomicUsize::new(0));
+            let proxy = harness::proxy_with(tries, |_, options| options.h2c = true).await;
+            let mut requests = h2::connect(proxy.addr()).await;
+            let mut request = http::Request::post("http://a/").body(()).unwrap();
+            if length {
+                let zero = http::HeaderValue::from_static("0");
+                request.headers_mut().insert("content-length", zero);
+            }
+            let (response, mut stream) = requests.send_request(request, ends_with_head).unwrap();
+            if !ends_with_head {
+                stream.send_data(Bytes::new(), true).unwrap();
+            }
+            let response = within("a response", response).await.unwrap();
+            assert_eq!(response.status(), 200, "{length} {ends_with_head}");
             assert_eq!((origin.requests().len(), origin.errors()), (1, vec![]));
             dying.finish().await;
         }
