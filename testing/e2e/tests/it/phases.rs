@@ -12,6 +12,7 @@ use pingora::modules::http::{HttpModule, HttpModuleBuilder, HttpModules, Module}
 use pingora::prelude::*;
 use pingora::proxy::FailToProxy;
 use pingora_core::protocols::Digest;
+use pingora_e2e::h2::{self, H2Origin};
 use pingora_e2e::harness;
 use pingora_test_support::client::{Client, Response};
 use pingora_test_support::origin::{Origin, Reply};
@@ -723,15 +724,17 @@ fn statuses_of_errors() {
     });
 }
 
-/// Turns a response into another and adds a body; counts nothing.
-struct Rewrite(SocketAddr);
+/// Turns a response of a server of this version into another and adds a body; counts nothing.
+struct Rewrite(SocketAddr, u8);
 
 #[async_trait]
 impl ProxyHttp for Rewrite {
     type CTX = ();
     fn new_ctx(&self) {}
     async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
-        Ok(harness::peer(self.0))
+        let mut peer = harness::peer(self.0);
+        peer.options.set_http_version(self.1, self.1);
+        Ok(peer)
     }
     async fn response_filter(
         &self,
@@ -774,11 +777,46 @@ fn bodies_for_responses_without() {
             (Reply::chunked(["hel", "lo "]), "hello added"),
         ] {
             let origin = Origin::start(move |_| reply.clone()).await;
-            let proxy = harness::proxy(Rewrite(origin.addr())).await;
+            let proxy = harness::proxy(Rewrite(origin.addr(), 1)).await;
             let mut client = Client::connect(proxy.addr()).await;
             for _ in 0..2 {
                 let response = client.get("/").await;
                 assert_eq!((response.status, response.text()), (200, text));
+            }
+        }
+    });
+}
+
+/// The same from a server of HTTP/2, for clients of both versions.
+#[test]
+fn bodies_for_responses_without_over_http2() {
+    harness::run(async {
+        for (status, body, text) in [
+            (204, "", "added"),
+            (304, "", "added"),
+            (200, "", "added"),
+            (200, "hello ", "hello added"),
+        ] {
+            let origin = H2Origin::start(move |(_, mut respond)| async move {
+                let head = h2::response(status, &[]);
+                let mut stream = respond.send_response(head, body.is_empty()).unwrap();
+                if !body.is_empty() {
+                    stream.send_data(body.into(), true).unwrap();
+                }
+            })
+            .await;
+            let rewrite = Rewrite(origin.addr(), 2);
+            let proxy = harness::proxy_with(rewrite, |_, options| options.h2c = true).await;
+            let mut client = Client::connect(proxy.addr()).await;
+            let mut requests = h2::connect(proxy.addr()).await;
+            for _ in 0..2 {
+                let response = client.get("/").await;
+                assert_eq!((response.status, response.text()), (200, text), "{status}");
+                let request = http::Request::get("http://a/").body(()).unwrap();
+                let response = requests.send_request(request, true).unwrap().0;
+                let response = within("a response", response).await.unwrap();
+                assert_eq!(response.status(), 200);
+                assert_eq!(h2::read(response.into_body()).await.unwrap().0, text);
             }
         }
     });
