@@ -284,3 +284,31 @@ fn a_tunnel_with_a_length_is_malformed() {
         assert_eq!(origin.requests().len(), 0);
     });
 }
+
+/// The body is as long as its head says, or the request is none (RFC 9113 section 8.1.1).
+#[test]
+fn lengths_are_kept() {
+    harness::run(async {
+        let origin = Origin::start(|_| Reply::ok("")).await;
+        let proxy = forward(origin.addr()).await;
+        for body in ["hello", "hello world", "hello worldwide"] {
+            let mut requests = connect(proxy.addr()).await;
+            let mut request = Request::post("http://a/");
+            request = request.header("content-length", "11");
+            let request = request.body(()).unwrap();
+            let (response, mut stream) = requests.send_request(request, false).unwrap();
+            stream.send_data(body.into(), true).unwrap();
+            let response = within("a response", response).await;
+            match body.len() {
+                11 => assert_eq!(response.unwrap().status(), 200),
+                _ => {
+                    let e = response.expect_err(body);
+                    assert_eq!(e.reason(), Some(Reason::PROTOCOL_ERROR), "{body}");
+                }
+            }
+        }
+        // What was sent of the others was no request.
+        let bodies: Vec<Bytes> = origin.requests().into_iter().map(|r| r.body).collect();
+        assert_eq!(bodies, ["hello world"]);
+    });
+}
