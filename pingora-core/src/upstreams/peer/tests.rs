@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::reuse::SeededHasher;
 use super::*;
+use crate::protocols::proxy_protocol::{ProxyHeader, SendProxyHeader};
 use crate::protocols::tls::CustomALPN;
 
 /// An address type the constructors do not know.
@@ -182,6 +183,10 @@ fn reuse_hash_separates() {
         Some(bind)
     };
     let name = |host: &str| Some(Unresolved::Name(host.into()));
+    let header = |source: &str| {
+        let header = ProxyHeader::new(source.parse().unwrap(), "192.0.2.1:443".parse().unwrap());
+        Some(Arc::new(SendProxyHeader::new(header)))
+    };
     let (ca, other_ca) = (authority("ca.pem"), authority("other-ca.pem"));
     let peers = [
         changed(|_| {}),
@@ -214,6 +219,8 @@ fn reuse_hash_separates() {
         changed(|p| p.options.dscp = Some(0)),
         changed(|p| p.options.dscp = Some(10)),
         changed(|p| p.options.max_h2_streams = 100),
+        changed(|p| p.options.proxy_protocol = header("192.0.2.8:1")),
+        changed(|p| p.options.proxy_protocol = header("192.0.2.8:2")),
         changed(|p| p.options.ca = Some(ca)),
         changed(|p| p.options.ca = Some(other_ca)),
         changed(|p| p.options.bind_to = Some(BindTo::default())),

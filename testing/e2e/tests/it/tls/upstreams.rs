@@ -244,3 +244,17 @@ fn connecting_on_threads_of_their_own() {
         assert!(body.contains(" full "), "{body}");
     });
 }
+
+/// Who shows another certificate, or none, has connections of its own.
+#[test]
+fn client_certificates_keep_peers_apart() {
+    let addr = ([127, 0, 0, 1], 443).into();
+    let with = |cert: Option<&str>| {
+        let mut peer = peer(addr, "a.example");
+        peer.client_cert_key = cert.map(client_cert);
+        peer.reuse_hash()
+    };
+    let hashes = [with(None), with(Some("client")), with(Some("stranger"))];
+    assert!(hashes[0] != hashes[1] && hashes[1] != hashes[2] && hashes[0] != hashes[2]);
+    assert_eq!(with(Some("client")), hashes[1]);
+}
