@@ -141,9 +141,7 @@ impl Serving {
             digest,
             limits: options.map_or_else(HttpLimits::default, |options| options.limits),
             requests_left: options.and_then(|options| options.keepalive_request_limit),
-            idle_limit: options
-                .and_then(|options| options.h2_idle_timeout)
-                .unwrap_or(DEFAULT_IDLE_TIMEOUT),
+            idle_limit: idle_limit(options),
             resets: Budget::of_resets(Instant::now()),
             malformed: Budget::of_malformed(Instant::now()),
             idle: None,
@@ -233,5 +231,26 @@ impl Serving {
         debug!("HTTP/2 connection closed: {why}");
         self.ending = true;
         self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+    }
+}
+
+/// Returns how long a connection may be without a request: there is always a limit.
+fn idle_limit(options: Option<&HttpServerOptions>) -> Duration {
+    options
+        .and_then(|options| options.h2_idle_timeout)
+        .unwrap_or(DEFAULT_IDLE_TIMEOUT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_connections_have_a_limit_by_default() {
+        let mut options = HttpServerOptions::default();
+        assert_eq!(idle_limit(None), Duration::from_secs(60));
+        assert_eq!(idle_limit(Some(&options)), Duration::from_secs(60));
+        options.h2_idle_timeout = Some(Duration::from_secs(1));
+        assert_eq!(idle_limit(Some(&options)), Duration::from_secs(1));
     }
 }
