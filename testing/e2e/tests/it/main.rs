@@ -19,6 +19,7 @@ mod lb;
 mod matrix;
 mod peers;
 mod phases;
+mod process;
 mod proxy_protocol;
 mod rate_limits;
 mod requests;
