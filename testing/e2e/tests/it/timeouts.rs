@@ -218,3 +218,34 @@ fn an_origin_that_does_not_read() {
         origin.await.unwrap();
     });
 }
+
+/// In a tunnel nobody owes anybody anything: it may be silent for as long as it likes.
+#[test]
+fn a_silent_tunnel() {
+    harness::run(async {
+        let agreed =
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+        let origin = Origin::start(move |_| Reply::raw(agreed).echo()).await;
+        let short = Short {
+            client_read: true,
+            client_write: true,
+            origin_read: true,
+            origin_write: true,
+            ..Short::default()
+        };
+        let proxy = harness::proxy(Impatient(origin.addr(), short)).await;
+        let mut client = raw::connect(proxy.addr()).await;
+        client
+            .send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+            .await;
+        client.read_head().await;
+        for _ in 0..2 {
+            client.send("ping").await;
+            client.expect("ping").await;
+            // Longer than anybody may be silent elsewhere.
+            tokio::time::sleep(SHORT * 3).await;
+        }
+        client.send("still there").await;
+        client.expect("still there").await;
+    });
+}

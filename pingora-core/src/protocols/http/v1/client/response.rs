@@ -190,8 +190,10 @@ impl HttpSession {
             }
             Poll::Ready(Err(e)) => Poll::Ready(Err(self.read_failed(e, what))),
             Poll::Pending => {
-                // A server that is still being sent the request need not answer yet.
-                let owes_bytes = self.state.in_body || self.state.encoder.is_done();
+                // A server that is still being sent the request need not answer yet, and one in a tunnel
+                // not at all.
+                let owes_bytes =
+                    (self.state.in_body || self.state.encoder.is_done()) && !self.state.upgraded;
                 let Some(limit) = self.read_timeout.filter(|_| owes_bytes) else {
                     return Poll::Pending;
                 };
