@@ -118,6 +118,11 @@ fn legal_chunk_forms() {
         client.send(sizes).await;
         assert_eq!(client.response().await.text(), "0123456789abcdefghij");
         assert_eq!(origin.errors(), Vec::<String>::new());
+        let received = String::from_utf8(origin.received(1)).unwrap();
+        assert!(
+            !received.contains(';') && !received.contains("005"),
+            "{received}"
+        );
     });
 }
 
