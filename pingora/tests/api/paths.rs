@@ -91,6 +91,15 @@ fn heads_come_through_the_facade() -> Result<()> {
     assert_eq!(get_cached_date().len(), 29);
     assert_eq!(HTTP_400_RESPONSE.status, 400);
     assert_eq!(HTTP_502_RESPONSE.status, 502);
+    for (code, kept) in [(400, &HTTP_400_RESPONSE), (502, &HTTP_502_RESPONSE)] {
+        // What is kept is older than what is sent.
+        assert!(!kept.headers.contains_key("date"), "{code}");
+        assert!(
+            ServerSession::generate_error(code)
+                .headers
+                .contains_key("date")
+        );
+    }
     assert_eq!(gen_error_response(418).headers["server"], &SERVER_NAME[..]);
     Ok(())
 }

@@ -17,11 +17,7 @@ use crate::protocols::http::error_resp;
 impl Session {
     /// Returns the head of an answer of this status without a body.
     pub fn generate_error(error: u16) -> ResponseHeader {
-        match error {
-            400 => error_resp::HTTP_400_RESPONSE.clone(),
-            502 => error_resp::HTTP_502_RESPONSE.clone(),
-            _ => error_resp::gen_error_response(error),
-        }
+        error_resp::gen_error_response(error)
     }
 
     /// Answers with this status and no body; the connection is closed afterwards.
