@@ -43,7 +43,7 @@ const MAX_DRAINED_BODY: usize = 64 * 1024;
 ///     status => Error::e_explain(ErrorType::CustomCode("not healthy", status), "in health check"),
 /// }));
 /// ```
-pub struct HttpHealthCheck<C>
+pub struct HttpHealthCheck<C = ()>
 where
     C: custom::Connector,
 {

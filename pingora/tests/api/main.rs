@@ -7,6 +7,7 @@
 mod balancing;
 mod custom;
 mod listening;
+mod literals;
 mod modules;
 mod paths;
 mod proxying;

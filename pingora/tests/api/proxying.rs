@@ -23,7 +23,7 @@ use crate::upstream::Answers;
 /// The names of the hooks, in the order they were called.
 type Trail = Vec<&'static str>;
 
-struct EveryHook {
+pub(crate) struct EveryHook {
     /// Receives the trail of each request.
     trails: mpsc::UnboundedSender<Trail>,
     answer: &'static str,

@@ -28,7 +28,6 @@ pub struct SslDigest {
     pub cert_digest: Vec<u8>,
     /// What the application keeps with the connection.
     pub extension: SslDigestExtension,
-    facts: Facts,
 }
 
 /// What digests made by others do not know.
@@ -59,23 +58,22 @@ impl SslDigest {
             serial_number,
             cert_digest,
             extension: SslDigestExtension::default(),
-            facts: Facts::default(),
         }
     }
 
     /// Returns the server name that was asked for.
     pub fn server_name(&self) -> Option<&str> {
-        self.facts.server_name.as_deref()
+        self.extension.facts.server_name.as_deref()
     }
 
     /// Returns the protocol chosen by ALPN.
     pub fn alpn(&self) -> Option<&ALPN> {
-        self.facts.alpn.as_ref()
+        self.extension.facts.alpn.as_ref()
     }
 
     /// Returns whether the session was one made before: then no certificate was checked again.
     pub fn is_resumed(&self) -> bool {
-        self.facts.resumed
+        self.extension.facts.resumed
     }
 
     /// Returns whether this is the side of a server that asked its client for a certificate, whether
@@ -84,13 +82,13 @@ impl SslDigest {
     /// Then the server name is part of what was agreed on: requests for another host are answered
     /// with 421 (Misdirected Request).
     pub fn verifies_client(&self) -> bool {
-        self.facts.verifies_client
+        self.extension.facts.verifies_client
     }
 
     // Only backends with a TLS library have such facts.
     #[allow(dead_code)]
     pub(crate) fn set_verifies_client(&mut self, verifies: bool) {
-        self.facts.verifies_client = verifies;
+        self.extension.facts.verifies_client = verifies;
     }
 
     // Only backends with a TLS library have such facts.
@@ -101,7 +99,7 @@ impl SslDigest {
         alpn: Option<ALPN>,
         resumed: bool,
     ) {
-        self.facts = Facts {
+        self.extension.facts = Facts {
             server_name,
             alpn,
             resumed,
@@ -120,6 +118,8 @@ impl SslDigest {
 #[derive(Clone, Debug, Default)]
 pub struct SslDigestExtension {
     value: Option<Arc<dyn Any + Send + Sync>>,
+    // Here, as all fields of a digest are public: programs write one out.
+    facts: Facts,
 }
 
 impl SslDigestExtension {
