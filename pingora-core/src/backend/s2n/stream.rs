@@ -42,6 +42,8 @@ impl ConnectionBuilder for S2NConnectionBuilder {
     fn build_connection(&self, mode: Mode) -> Result<Self::Output, S2NError> {
         let mut connection = Connection::new(mode);
         connection.set_config(self.config.clone())?;
+        // Records as large as may be: half as many for a large body as by default.
+        connection.prefer_throughput()?;
         if let Some(policy) = &self.security_policy {
             connection.set_security_policy(policy)?;
         }
