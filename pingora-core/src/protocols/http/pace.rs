@@ -9,6 +9,11 @@ use std::time::{Duration, Instant};
 
 use crate::protocols::http::HttpLimits;
 
+/// Bytes a peer must take within a write timeout, unless fewer are waiting.
+///
+/// Without it a byte now and then keeps a connection or a stream, and all it holds, forever.
+pub(crate) const MIN_PROGRESS: usize = 4 * 1024;
+
 /// The waits for one body.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {

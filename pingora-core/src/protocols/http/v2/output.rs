@@ -20,14 +20,10 @@ use pingora_error::{
 use pingora_timeout::fast_timeout::Deadline;
 
 use super::stream_error;
+use crate::protocols::http::pace::MIN_PROGRESS;
 
 /// Queued bytes beyond which a sender should flush before it queues more.
 pub(crate) const OUTPUT_HIGH_WATER: usize = 64 * 1024;
-
-/// Bytes a peer must take within a write timeout, unless fewer are waiting.
-///
-/// Without it a byte now and then keeps a stream and all it holds forever.
-const MIN_PROGRESS: usize = 4 * 1024;
 
 /// The pieces of a body that were not sent yet, and its end.
 #[derive(Default)]

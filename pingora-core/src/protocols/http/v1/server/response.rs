@@ -25,14 +25,10 @@ use super::super::wire::OUTPUT_HIGH_WATER;
 use super::HttpSession;
 use crate::protocols::http::HttpTask;
 use crate::protocols::http::date::get_cached_date;
+use crate::protocols::http::pace::MIN_PROGRESS;
 
 /// Bytes a TLS library may hold back of what was written to it.
 const MAX_HIDDEN_BYTES: usize = 64 * 1024;
-
-/// Bytes a client must take within a write timeout, unless fewer are waiting.
-///
-/// Without it a byte now and then keeps a connection and all it holds forever.
-const MIN_PROGRESS: usize = 4 * 1024;
 
 /// Bytes queued by [`send_proxy_task`](HttpSession::send_proxy_task) that were not sent: whoever
 /// queues must write at times.
