@@ -163,11 +163,23 @@ pub(super) fn identity_of<P: Peer>(peer: &P) -> Result<Identity<'_>> {
     }
 }
 
+/// Returns that TLS can be spoken to `peer`, before anything is connected.
+///
+/// # Errors
+/// `TLSConfigError` when a name of the peer is none.
+pub(crate) fn ensure_supported<P: Peer>(peer: &P) -> Result<()> {
+    if peer.tls() {
+        check_names(peer)
+    } else {
+        Ok(())
+    }
+}
+
 /// Returns that the names of `peer` may be given to a library.
 ///
 /// # Errors
 /// Those of [`check_name`].
-pub(super) fn check_names<P: Peer>(peer: &P) -> Result<()> {
+fn check_names<P: Peer>(peer: &P) -> Result<()> {
     let names = [
         Some(peer.sni()),
         host_name(peer),

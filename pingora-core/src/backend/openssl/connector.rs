@@ -10,9 +10,8 @@ use super::differences::verify_failure;
 use super::sessions::Sessions;
 use super::stream::SslStream;
 use super::{handshake_reason, reasons};
-use crate::backend::handshake::{
-    Identity, check_name, check_names, identity_of, server_name, within_limit,
-};
+pub(crate) use crate::backend::handshake::ensure_supported;
+use crate::backend::handshake::{Identity, check_name, identity_of, server_name, within_limit};
 use crate::backend::keylog::KeyLog;
 use crate::backend::lazy::{self, Files};
 use crate::backend::library::error::ErrorStack;
@@ -74,18 +73,6 @@ fn present(builder: &mut SslConnectorBuilder, cert_path: &str, key_path: &str) -
         chain.try_for_each(|cert| builder.add_extra_chain_cert(cert.clone()))
     };
     set().map_err(|e| settings_error(&format!("cannot use {cert_path} with {key_path}"), &e))
-}
-
-/// Returns that TLS can be spoken to `peer`, before anything is connected.
-///
-/// # Errors
-/// `TLSConfigError` when a name of the peer is none.
-pub(crate) fn ensure_supported<P: Peer>(peer: &P) -> Result<()> {
-    if peer.tls() {
-        check_names(peer)
-    } else {
-        Ok(())
-    }
 }
 
 /// Does the handshake with `peer` on `stream`, offering `alpn_override` rather than the peer's ALPN.

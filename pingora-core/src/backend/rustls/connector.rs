@@ -14,7 +14,8 @@ use super::cert::{load_pair, load_roots};
 use super::stream::TlsStream;
 use super::verifier::{PeerVerifier, server_name as library_name};
 use crate::backend::by_peer::{ByPeer, MAX_PEERS};
-use crate::backend::handshake::{Identity, check_names, identity_of, server_name, within_limit};
+pub(crate) use crate::backend::handshake::ensure_supported;
+use crate::backend::handshake::{Identity, identity_of, server_name, within_limit};
 use crate::backend::keylog::KeyLog;
 use crate::backend::lazy::{self, Files};
 use crate::backend::library::library::client::Resumption;
@@ -180,18 +181,6 @@ fn library_group(name: &str) -> &str {
 fn unusable(e: &RusTlsError) -> Box<Error> {
     let context = format!("cannot use the TLS settings of the peer: {e}");
     Error::explain(TLS_CONF_ERR, context).into_in()
-}
-
-/// Returns that TLS can be spoken to `peer`, before anything is connected.
-///
-/// # Errors
-/// `TLSConfigError` when a name of the peer is none.
-pub(crate) fn ensure_supported<P: Peer>(peer: &P) -> Result<()> {
-    if peer.tls() {
-        check_names(peer)
-    } else {
-        Ok(())
-    }
 }
 
 /// Does the handshake with `peer` on `stream`, offering `alpn_override` rather than the peer's ALPN.

@@ -17,9 +17,8 @@ use super::stream::{AutoFlushableStream, S2NConnectionBuilder, TlsStream};
 use super::verifier::Wanted;
 use super::{INTERMEDIATE, reason, set_keylog, set_policy, unusable};
 use crate::backend::by_peer::{ByPeer, MAX_PEERS};
-use crate::backend::handshake::{
-    Identity, check_names, identity_of, server_name, timing, within_limit,
-};
+pub(crate) use crate::backend::handshake::ensure_supported;
+use crate::backend::handshake::{Identity, identity_of, server_name, timing, within_limit};
 use crate::backend::keylog::KeyLog;
 use crate::backend::lazy::{self, Files};
 use crate::backend::library::library::callbacks::{
@@ -213,18 +212,6 @@ impl ConnectionInitializer for OnConnection {
             }
         }
         Ok(None)
-    }
-}
-
-/// Returns that TLS can be spoken to `peer`, before anything is connected.
-///
-/// # Errors
-/// `TLSConfigError` when a name of the peer is none.
-pub(crate) fn ensure_supported<P: Peer>(peer: &P) -> Result<()> {
-    if peer.tls() {
-        check_names(peer)
-    } else {
-        Ok(())
     }
 }
 
