@@ -376,7 +376,9 @@ impl Acceptor {
         self.before.client_hello(&mut stream).await?;
         let (id, acceptor, callbacks) =
             (stream.id(), self.acceptor.clone(), self.callbacks.clone());
-        let handshake = async move { accept(&acceptor, stream, callbacks.as_deref()).await };
+        // Boxed: a client that has said nothing yet would hold room for it, 6 KiB.
+        let handshake =
+            Box::pin(async move { accept(&acceptor, stream, callbacks.as_deref()).await });
         let (mut stream, waited) = self.before.run(id, handshake).await?;
         stream.timing_mut().offload_wait_duration = waited;
         self.mark(&mut stream);
