@@ -10,12 +10,17 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, uri};
 use log::debug;
 use pingora_core::protocols::http::{HttpTask, ServerSession};
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_error::{BError, ErrorType::WriteTimedout, Result};
+use pingora_error::{
+    BError,
+    ErrorType::{InvalidHTTPHeader, WriteTimedout},
+    Result,
+};
 use pingora_http::ResponseHeader;
+use pingora_http::fields::KnownName;
 use pingora_timeout::fast_timeout::Deadline;
 
 use super::leg::Leg;
@@ -158,7 +163,8 @@ where
             .proxy
             .upstream_request_filter(front.session, &mut req, front.ctx)
             .await?;
-        self.leg.send_head(req)
+        let sent = self.leg.send_head(req);
+        sent.map_err(|e| self.front.unsent(e))
     }
 
     async fn pump(&mut self) -> Result<()> {
@@ -282,6 +288,16 @@ where
             Poll::Ready(())
         })
         .await;
+    }
+
+    /// A host can be valid and have no form in the protocol of the upstream: its sender is told.
+    #[cold]
+    fn unsent(&self, e: BError) -> BError {
+        let host = self.session.req_header().fields().get(KnownName::Host);
+        match host.map(uri::Authority::try_from) {
+            Some(Err(_)) if *e.etype() == InvalidHTTPHeader => e.into_down(),
+            _ => e,
+        }
     }
 
     /// The upstream takes no more of the request; it may have answered all the same.

@@ -607,3 +607,29 @@ fn requests_larger_than_frames() {
         assert_eq!(origin.counts().connections, 1);
     });
 }
+
+/// Hosts that are valid, and have no form in HTTP/2 here: the client is told, on any connection.
+#[test]
+fn hosts_without_a_form_in_http2() {
+    harness::run(async {
+        let origin = H2Origin::start(|(request, mut respond)| async move {
+            let host = request.uri().authority().unwrap().to_string();
+            let mut stream = respond.send_response(response(200, &[]), false).unwrap();
+            stream.send_data(host.into(), true).unwrap();
+        })
+        .await;
+        let proxy = shared(origin.addr()).await;
+        for (host, answer) in [
+            ("a.example:80", "HTTP/1.1 200 "),
+            ("a_b!c.example", "HTTP/1.1 200 "),
+            ("%61.example", "HTTP/1.1 400 "),
+        ] {
+            let mut client = raw::connect(proxy.addr()).await;
+            client
+                .send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"))
+                .await;
+            let head = client.read_head().await;
+            assert!(head.starts_with(answer.as_bytes()), "{host}: {head:?}");
+        }
+    });
+}
