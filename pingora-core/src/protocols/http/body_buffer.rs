@@ -1,4 +1,5 @@
-//! [`FixedBuffer`]: the start of a body, kept so that it can be sent again.
+//! [`FixedBuffer`]: the start of a body, kept so that it can be sent again; and the `RetryBuffer` of a
+//! session, which is one once it is asked for.
 
 use bytes::{Bytes, BytesMut};
 
@@ -88,6 +89,39 @@ impl FixedBuffer {
 
 /// Pieces from this size on are shared instead of copied.
 const SHARE_FROM: usize = 4 * 1024;
+
+/// What a session keeps of a request body for another try at an upstream: nothing until told to.
+#[derive(Default)]
+pub(crate) struct RetryBuffer(Option<FixedBuffer>);
+
+impl RetryBuffer {
+    /// The most bytes that are kept: a longer body can be sent once only.
+    const CAPACITY: usize = 64 * 1024;
+
+    /// Keeps what comes from now on; does nothing the second time.
+    pub(crate) fn enable(&mut self) {
+        self.0
+            .get_or_insert_with(|| FixedBuffer::new(Self::CAPACITY));
+    }
+
+    /// Takes note of a piece of the body.
+    #[inline]
+    pub(crate) fn keep(&mut self, data: &Bytes) {
+        if let Some(buffer) = &mut self.0 {
+            buffer.write_to_buffer(data);
+        }
+    }
+
+    /// Returns whether the body outgrew the buffer.
+    pub(crate) fn is_truncated(&self) -> bool {
+        self.0.as_ref().is_some_and(FixedBuffer::is_truncated)
+    }
+
+    /// Returns the body so far; `None` when it is empty, or outgrew the buffer.
+    pub(crate) fn get(&self) -> Option<Bytes> {
+        self.0.as_ref()?.get_buffer()
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -30,7 +30,7 @@ pub use super::handle::SubrequestHandle;
 use super::pipe::ResponsePipe;
 use crate::protocols::Digest;
 use crate::protocols::http::authority::validate_request_authority;
-use crate::protocols::http::body_buffer::FixedBuffer;
+use crate::protocols::http::body_buffer::RetryBuffer;
 use crate::protocols::http::server::Session;
 use crate::protocols::http::v1::common::{is_upgrade_req, is_upgrade_resp};
 use crate::protocols::http::{HttpLimits, HttpTask};
@@ -38,9 +38,6 @@ use crate::protocols::l4::socket::SocketAddr;
 
 /// How many pieces wait in each direction between the two sessions.
 const PIECES_ON_THE_WAY: usize = 4;
-
-/// How many bytes of a request body are kept for another try.
-const MAX_RETRY_BYTES: usize = 64 * 1024;
 
 /// A request one session of this process makes on behalf of another.
 ///
@@ -78,7 +75,7 @@ struct State {
     upgraded: bool,
     sent: usize,
     failure: Option<oneshot::Sender<BError>>,
-    retry: Option<FixedBuffer>,
+    retry_buffer: RetryBuffer,
     digest: Option<Box<Digest>>,
     proxy_tasks: bool,
     read_timeout: Option<Duration>,
@@ -108,7 +105,7 @@ impl HttpSession {
             upgraded: false,
             sent: 0,
             failure: Some(failure),
-            retry: None,
+            retry_buffer: RetryBuffer::default(),
             digest: session.digest().cloned().map(Box::new),
             proxy_tasks: false,
             read_timeout: None,
@@ -182,9 +179,7 @@ impl HttpSession {
         match self.state.body.poll_next(cx) {
             Poll::Ready(Ok(Some(data))) => {
                 self.state.read_timer = None;
-                if let Some(retry) = &mut self.state.retry {
-                    retry.write_to_buffer(&data);
-                }
+                self.state.retry_buffer.keep(&data);
                 Poll::Ready(Ok(Some(data)))
             }
             Poll::Ready(done) => Poll::Ready(done),
@@ -272,22 +267,17 @@ impl HttpSession {
 
     /// Keeps the start of the request body, so that it can be sent to another upstream.
     pub fn enable_retry_buffering(&mut self) {
-        self.state
-            .retry
-            .get_or_insert_with(|| FixedBuffer::new(MAX_RETRY_BYTES));
+        self.state.retry_buffer.enable();
     }
 
     /// Returns the request body read so far; `None` when it is empty or was too long to keep.
     pub fn get_retry_buffer(&self) -> Option<Bytes> {
-        self.state.retry.as_ref()?.get_buffer()
+        self.state.retry_buffer.get()
     }
 
     /// Returns whether the request body was too long to keep.
     pub fn retry_buffer_truncated(&self) -> bool {
-        self.state
-            .retry
-            .as_ref()
-            .is_some_and(FixedBuffer::is_truncated)
+        self.state.retry_buffer.is_truncated()
     }
 
     /// Tells the maker of the subrequest why it failed. A response that has not ended breaks off.

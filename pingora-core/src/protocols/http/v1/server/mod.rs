@@ -23,7 +23,7 @@ use super::common::{is_expect_continue_req, is_upgrade_req};
 use super::framing::BodyLength;
 use super::wire::{Input, Wire};
 use crate::protocols::http::HttpLimits;
-use crate::protocols::http::body_buffer::FixedBuffer;
+use crate::protocols::http::body_buffer::RetryBuffer;
 use crate::protocols::http::pace::Pace;
 use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::{Digest, Stream};
@@ -40,9 +40,6 @@ const DEFAULT_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long reading the rest of an answered request may take.
 const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Bytes of a request body kept for another try at an upstream.
-const RETRY_BUFFER_SIZE: usize = 64 * 1024;
 
 /// How long a client that closed its sending side may still be waiting for the answer.
 ///
@@ -78,7 +75,7 @@ struct State {
     pace: Pace,
     /// Set at the first request for the body: nobody may wait for a 100 any more.
     continue_sent: bool,
-    retry_buffer: Option<FixedBuffer>,
+    retry_buffer: RetryBuffer,
     resp: Option<Box<ResponseHeader>>,
     encoder: BodyEncoder,
     /// The response breaks the framing or the request was not read: the connection must close.
@@ -127,7 +124,7 @@ impl HttpSession {
             body: BodyDecoder::new(BodyLength::None),
             pace: Pace::default(),
             continue_sent: false,
-            retry_buffer: None,
+            retry_buffer: RetryBuffer::default(),
             resp: None,
             encoder: BodyEncoder::new(),
             broken: false,
@@ -351,25 +348,17 @@ impl HttpSession {
 
     /// Keeps the start of the request body, so that it can be sent to another upstream.
     pub fn enable_retry_buffering(&mut self) {
-        if self.state.retry_buffer.is_none() {
-            self.state.retry_buffer = Some(FixedBuffer::new(RETRY_BUFFER_SIZE));
-        }
+        self.state.retry_buffer.enable();
     }
 
     /// Returns whether the request body outgrew the retry buffer.
     pub fn retry_buffer_truncated(&self) -> bool {
-        self.state
-            .retry_buffer
-            .as_ref()
-            .is_some_and(FixedBuffer::is_truncated)
+        self.state.retry_buffer.is_truncated()
     }
 
     /// Returns the request body read so far; `None` when it is empty, or outgrew the buffer.
     pub fn get_retry_buffer(&self) -> Option<Bytes> {
-        self.state
-            .retry_buffer
-            .as_ref()
-            .and_then(FixedBuffer::get_buffer)
+        self.state.retry_buffer.get()
     }
 
     /// Sets a value that lives as long as the connection.

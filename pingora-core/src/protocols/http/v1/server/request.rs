@@ -275,9 +275,7 @@ impl HttpSession {
             let left = pace.left(limits).unwrap_or(timeout);
             self.state.read_timer.reset(timeout.min(left));
         }
-        if let Some(buffer) = &mut self.state.retry_buffer {
-            buffer.write_to_buffer(data);
-        }
+        self.state.retry_buffer.keep(data);
     }
 
     fn body_ended(&mut self) -> Result<Option<Bytes>> {

@@ -23,7 +23,7 @@ use super::output::Output;
 use crate::protocols::Digest;
 use crate::protocols::http::HttpLimits;
 use crate::protocols::http::authority::host_of;
-use crate::protocols::http::body_buffer::FixedBuffer;
+use crate::protocols::http::body_buffer::RetryBuffer;
 use crate::protocols::http::pace::Pace;
 use crate::protocols::l4::socket::SocketAddr;
 
@@ -41,9 +41,6 @@ const DEFAULT_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long reading the rest of an answered request may take.
 const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Bytes of a request body kept for another try at an upstream.
-const RETRY_BUFFER_SIZE: usize = 64 * 1024;
 
 /// One exchange with an HTTP/2 client: a stream of its connection.
 ///
@@ -83,7 +80,7 @@ struct State {
     body_read: usize,
     body_ended: bool,
     trailers: Option<HeaderMap>,
-    retry_buffer: Option<FixedBuffer>,
+    retry_buffer: RetryBuffer,
     read_timer: Deadline,
     pace: Pace,
     read_timeout: Option<Duration>,
@@ -229,25 +226,17 @@ impl HttpSession {
 
     /// Keeps the start of the request body, so that it can be sent to another upstream.
     pub fn enable_retry_buffering(&mut self) {
-        if self.state.retry_buffer.is_none() {
-            self.state.retry_buffer = Some(FixedBuffer::new(RETRY_BUFFER_SIZE));
-        }
+        self.state.retry_buffer.enable();
     }
 
     /// Returns whether the request body outgrew the retry buffer.
     pub fn retry_buffer_truncated(&self) -> bool {
-        self.state
-            .retry_buffer
-            .as_ref()
-            .is_some_and(FixedBuffer::is_truncated)
+        self.state.retry_buffer.is_truncated()
     }
 
     /// Returns the request body read so far; `None` when it is empty, or outgrew the buffer.
     pub fn get_retry_buffer(&self) -> Option<Bytes> {
-        self.state
-            .retry_buffer
-            .as_ref()
-            .and_then(FixedBuffer::get_buffer)
+        self.state.retry_buffer.get()
     }
 
     /// Returns the facts of the connection.
@@ -283,7 +272,7 @@ impl HttpSession {
             body_read: 0,
             body_ended: false,
             trailers: None,
-            retry_buffer: None,
+            retry_buffer: RetryBuffer::default(),
             read_timer: Deadline::new(DEFAULT_READ_TIMEOUT),
             pace: Pace::default(),
             read_timeout: Some(DEFAULT_READ_TIMEOUT),

@@ -102,9 +102,7 @@ impl HttpSession {
                 let left = state.pace.left(&state.limits).unwrap_or(timeout);
                 state.read_timer.reset(timeout.min(left));
             }
-            if let Some(buffer) = &mut state.retry_buffer {
-                buffer.write_to_buffer(&data);
-            }
+            state.retry_buffer.keep(&data);
             return Poll::Ready(Some(Ok(data)));
         }
         Poll::Ready(None)
