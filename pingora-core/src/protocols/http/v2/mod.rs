@@ -45,7 +45,7 @@ pub async fn write_body(
     let mut output = Output::new();
     output.push(data);
     if end {
-        output.finish(None);
+        output.finish(None)?;
     }
     poll_fn(|cx| output.poll_flush(writer, write_timeout, cx)).await
 }

@@ -14,18 +14,19 @@ use h2::SendStream;
 use http::HeaderMap;
 use pingora_error::{
     Error,
-    ErrorType::{ConnectionClosed, WriteTimedout},
+    ErrorType::{ConnectionClosed, WriteError, WriteTimedout},
     Result,
 };
 use pingora_timeout::fast_timeout::Deadline;
 
+use super::head::clean_trailers;
 use super::stream_error;
 use crate::protocols::http::pace::MIN_PROGRESS;
 
 /// Queued bytes beyond which a sender should flush before it queues more.
 pub(crate) const OUTPUT_HIGH_WATER: usize = 64 * 1024;
 
-/// The pieces of a body that were not sent yet, and its end.
+/// The pieces of a body that were not sent yet, and its end: no more and no less than its head says.
 #[derive(Default)]
 pub(crate) struct Output {
     /// The first of them, empty if there is none: mostly it is the only one.
@@ -33,6 +34,10 @@ pub(crate) struct Output {
     rest: VecDeque<Bytes>,
     /// Bytes in both.
     queued: usize,
+    /// Bytes the head still allows; `None`: any number.
+    left: Option<u64>,
+    /// Bytes of the body so far, sent or queued.
+    len: usize,
     end: End,
     /// Runs while the peer takes less than it should.
     timer: Option<Box<Stall>>,
@@ -59,8 +64,18 @@ impl Output {
         Self::default()
     }
 
-    /// Queues a piece; after the end it is dropped.
-    pub(crate) fn push(&mut self, data: Bytes) {
+    /// Holds the body to the length its head says.
+    pub(crate) fn set_length(&mut self, length: Option<u64>) {
+        self.left = length;
+    }
+
+    /// Queues a piece; what exceeds the length is dropped, and all that comes after the end.
+    pub(crate) fn push(&mut self, mut data: Bytes) {
+        if let Some(left) = &mut self.left {
+            data.truncate((*left).min(data.len() as u64) as usize);
+            *left -= data.len() as u64;
+        }
+        self.len += data.len();
         if !data.is_empty() && matches!(self.end, End::Open) {
             self.queued += data.len();
             match self.next.is_empty() {
@@ -70,11 +85,23 @@ impl Output {
         }
     }
 
-    /// Queues the end; a second end is ignored.
-    pub(crate) fn finish(&mut self, trailers: Option<HeaderMap>) {
-        if matches!(self.end, End::Open) {
-            self.end = End::Queued(trailers);
+    /// Queues the end, with those of the trailers that may be in trailers; a second end is ignored.
+    ///
+    /// # Errors
+    /// `WriteError` when the body is shorter than its head says: it must not end well then.
+    pub(crate) fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<()> {
+        if let Some(left) = self.left.filter(|left| *left > 0) {
+            let why = format!("body ended {left} bytes short of its Content-Length");
+            return Error::e_explain(WriteError, why);
         }
+        if matches!(self.end, End::Open) {
+            let cleaned = trailers.and_then(|mut trailers| {
+                clean_trailers(&mut trailers);
+                (!trailers.is_empty()).then_some(trailers)
+            });
+            self.end = End::Queued(cleaned);
+        }
+        Ok(())
     }
 
     /// The head has carried the end of the stream.
@@ -99,6 +126,11 @@ impl Output {
     /// Returns the number of bytes that wait to be sent.
     pub(crate) fn queued_bytes(&self) -> usize {
         self.queued
+    }
+
+    /// Returns the length of the body so far, sent or queued.
+    pub(crate) fn body_len(&self) -> usize {
+        self.len
     }
 
     /// Returns whether nothing waits to be sent.

@@ -72,9 +72,6 @@ struct State {
     queued: Option<Request<()>>,
     stream: Option<SendStream<Bytes>>,
     output: Output,
-    /// Body bytes the head still allows; `None`: any number.
-    body_left: Option<u64>,
-    body_sent: usize,
     response: Option<ResponseFuture>,
     interim_responses: u8,
     resp: Option<Box<ResponseHeader>>,
@@ -103,8 +100,6 @@ impl Http2Session {
             queued: None,
             stream: None,
             output: Output::new(),
-            body_left: None,
-            body_sent: 0,
             response: None,
             interim_responses: 0,
             resp: None,
@@ -150,7 +145,7 @@ impl Http2Session {
 
     /// Returns the number of request body bytes sent or waiting for a window.
     pub fn body_bytes_sent(&self) -> usize {
-        self.state.body_sent
+        self.state.output.body_len()
     }
 
     /// Returns how long the request waited for the windows of the server.

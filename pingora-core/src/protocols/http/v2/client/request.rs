@@ -16,7 +16,7 @@ use pingora_error::{
 use pingora_http::RequestHeader;
 use pingora_http::fields::KnownName;
 
-use super::super::head::{clean_trailers, strip_connection_fields};
+use super::super::head::strip_connection_fields;
 use super::Http2Session;
 use crate::protocols::http::v1::common::is_upgrade_req;
 use crate::protocols::http::v1::parse_length;
@@ -89,10 +89,8 @@ impl Http2Session {
         }
         self.state.is_connect = is_upgrade || *req.method() == Method::CONNECT;
         if !self.state.is_connect {
-            self.state.body_left = req
-                .fields()
-                .get(KnownName::ContentLength)
-                .and_then(parse_length);
+            let length = req.fields().get(KnownName::ContentLength);
+            self.state.output.set_length(length.and_then(parse_length));
         }
         let scheme = match self.conn.digest().ssl_digest {
             Some(_) => uri::Scheme::HTTPS,
@@ -104,15 +102,10 @@ impl Http2Session {
     }
 
     /// Queues a piece of the request body; what exceeds the length in the head is dropped.
-    pub fn queue_body(&mut self, mut data: Bytes) -> Result<()> {
+    pub fn queue_body(&mut self, data: Bytes) -> Result<()> {
         if self.state.req.is_none() {
             return Error::e_explain(WriteError, "body before its head").map_err(Error::into_in);
         }
-        if let Some(left) = &mut self.state.body_left {
-            data.truncate((*left).min(data.len() as u64) as usize);
-            *left -= data.len() as u64;
-        }
-        self.state.body_sent += data.len();
         self.state.output.push(data);
         Ok(())
     }
@@ -187,20 +180,10 @@ impl Http2Session {
     }
 
     fn queue_end(&mut self, trailers: Option<http::HeaderMap>) -> Result<()> {
-        if let Some(left) = self.state.body_left.filter(|left| *left > 0) {
+        self.state.output.finish(trailers).map_err(|e| {
             self.reset(h2::Reason::CANCEL);
-            return Error::e_explain(
-                WriteError,
-                format!("body ended {left} bytes short of its Content-Length"),
-            )
-            .map_err(Error::into_up);
-        }
-        let trailers = trailers.and_then(|mut trailers| {
-            clean_trailers(&mut trailers);
-            (!trailers.is_empty()).then_some(trailers)
-        });
-        self.state.output.finish(trailers);
-        Ok(())
+            e.into_up()
+        })
     }
 
     fn send_head(&mut self, end: bool) -> Result<()> {

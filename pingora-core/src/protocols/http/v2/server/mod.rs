@@ -99,11 +99,8 @@ struct State {
     /// The head in `resp` waits for what comes with it.
     head_queued: bool,
     output: Output,
-    /// Body bytes the head still allows; `None`: any number.
-    body_left: Option<u64>,
     /// The response has no body, whatever is written.
     bodiless: bool,
-    body_sent: usize,
     /// The stream is no more, or must not be ended well.
     broken: bool,
     /// We have reset it, or the accept loop will.
@@ -176,7 +173,7 @@ impl HttpSession {
 
     /// Returns the number of response body bytes sent or waiting for a window.
     pub fn body_bytes_sent(&self) -> usize {
-        self.state.body_sent
+        self.state.output.body_len()
     }
 
     /// Returns the number of request body bytes read.
@@ -288,9 +285,7 @@ impl HttpSession {
             resp: None,
             head_queued: false,
             output: Output::new(),
-            body_left: None,
             bodiless: false,
-            body_sent: 0,
             broken: false,
             was_reset: false,
             digest,

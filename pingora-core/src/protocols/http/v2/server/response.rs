@@ -18,7 +18,7 @@ use pingora_error::{
 use pingora_http::ResponseHeader;
 use pingora_http::fields::KnownName;
 
-use super::super::head::{clean_trailers, is_bodiless, response_to_h2};
+use super::super::head::{is_bodiless, response_to_h2};
 use super::HttpSession;
 use crate::protocols::http::HttpTask;
 use crate::protocols::http::date::get_cached_date;
@@ -273,7 +273,7 @@ impl HttpSession {
         self.state.bodiless |= is_bodiless(status) || *self.state.req.method() == Method::HEAD;
         if let Some(length) = header.fields().get(KnownName::ContentLength) {
             match parse_length(length) {
-                Some(length) if !self.state.bodiless => self.state.body_left = Some(length),
+                Some(length) if !self.state.bodiless => self.state.output.set_length(Some(length)),
                 Some(_) => (),
                 None => {
                     header.remove_known(KnownName::ContentLength);
@@ -304,37 +304,23 @@ impl HttpSession {
         Ok(())
     }
 
-    fn queue_data(&mut self, mut data: Bytes) -> Result<()> {
+    fn queue_data(&mut self, data: Bytes) -> Result<()> {
         if data.is_empty() || self.state.bodiless {
             return Ok(());
         }
         if self.state.resp.is_none() {
             return Error::e_explain(WriteError, "body before its head").map_err(Error::into_down);
         }
-        if let Some(left) = &mut self.state.body_left {
-            data.truncate((*left).min(data.len() as u64) as usize);
-            *left -= data.len() as u64;
-        }
-        self.state.body_sent += data.len();
         self.state.output.push(data);
         Ok(())
     }
 
     fn queue_end(&mut self, trailers: Option<HeaderMap>) -> Result<()> {
-        if let Some(left) = self.state.body_left.filter(|left| *left > 0) {
+        let trailers = trailers.filter(|_| !self.state.bodiless);
+        self.state.output.finish(trailers).map_err(|e| {
             self.state.broken = true;
-            return Error::e_explain(
-                WriteError,
-                format!("body ended {left} bytes short of its Content-Length"),
-            )
-            .map_err(Error::into_down);
-        }
-        let trailers = trailers.and_then(|mut trailers| {
-            clean_trailers(&mut trailers);
-            (!trailers.is_empty() && !self.state.bodiless).then_some(trailers)
-        });
-        self.state.output.finish(trailers);
-        Ok(())
+            e.into_down()
+        })
     }
 
     /// Sends the head that waits, with the end of the stream when that is all.
