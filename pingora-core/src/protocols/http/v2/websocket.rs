@@ -3,20 +3,25 @@
 
 use http::HeaderValue;
 
-const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+use crate::protocols::http::base64;
 
 /// Returns a new `Sec-WebSocket-Key`.
 pub(super) fn new_key() -> HeaderValue {
     let mut nonce = [0; 16];
     fastrand::fill(&mut nonce);
-    HeaderValue::from_str(&base64(&nonce)).expect("base64 is a valid value")
+    encoded(&nonce)
 }
 
 /// Returns the `Sec-WebSocket-Accept` that answers `key`.
 pub(super) fn accept_of(key: &[u8]) -> HeaderValue {
     const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-    let digest = sha1(&[key, GUID].concat());
-    HeaderValue::from_str(&base64(&digest)).expect("base64 is a valid value")
+    encoded(&sha1(&[key, GUID].concat()))
+}
+
+fn encoded(bytes: &[u8]) -> HeaderValue {
+    let mut text = Vec::new();
+    base64::encode(bytes, &mut text);
+    HeaderValue::from_bytes(&text).expect("base64 is a valid value")
 }
 
 /// Returns the SHA-1 of `message` (RFC 3174). It proves nothing here but that both sides know
@@ -81,24 +86,6 @@ fn sha1_block(hash: &mut [u32; 5], block: &[u8]) {
     }
 }
 
-fn base64(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let word = group
-            .iter()
-            .fold(0, |word, &byte| word << 8 | u32::from(byte))
-            << (8 * (3 - group.len()));
-        for at in 0..4 {
-            let digit = (word >> (18 - 6 * at)) as usize & 63;
-            out.push(match at <= group.len() {
-                true => char::from(BASE64[digit]),
-                false => '=',
-            });
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,18 +104,8 @@ mod tests {
     }
 
     #[test]
-    fn base64_of_rfc_4648() {
-        for (bytes, text) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg=="),
-            ("fooba", "Zm9vYmE="),
-            ("foobar", "Zm9vYmFy"),
-        ] {
-            assert_eq!(base64(bytes.as_bytes()), text);
-        }
+    fn a_key_is_sixteen_bytes() {
         assert_eq!(new_key().len(), 24);
+        assert_eq!(base64::decode(new_key().as_bytes()).unwrap().len(), 16);
     }
 }
