@@ -12,6 +12,8 @@ pub use pingora_http::authority::{
     RawTargetAuthority, is_http_family_scheme, raw_target_authority,
 };
 
+use super::byte_set::alphanumeric_and;
+
 /// Checks that a request names one host, and names it validly.
 ///
 /// An error says which rule is broken: more than one `Host`, a `Host` that is no
@@ -140,23 +142,9 @@ fn is_reg_name(name: &[u8]) -> bool {
     true
 }
 
-/// The bytes a name is made of as they are.
-static REG_NAME: [bool; 256] = {
-    // sub-delims without the quote and the comma, which no host has and smuggling uses
-    let others = b"-._~!$&()*+;=";
-    let mut table = [false; 256];
-    let mut i = 0;
-    while i < 256 {
-        table[i] = (i as u8).is_ascii_alphanumeric();
-        i += 1;
-    }
-    i = 0;
-    while i < others.len() {
-        table[others[i] as usize] = true;
-        i += 1;
-    }
-    table
-};
+/// The bytes a name is made of as they are: sub-delims without the quote and the comma, which no host
+/// has and smuggling uses.
+static REG_NAME: [bool; 256] = alphanumeric_and(b"-._~!$&()*+;=");
 
 /// No zone and no future version: the first means nothing to others, the second does not exist.
 fn is_ipv6(literal: &[u8]) -> bool {

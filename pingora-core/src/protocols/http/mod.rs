@@ -8,6 +8,7 @@ pub mod authority;
 mod base64;
 pub mod body_buffer;
 pub mod bridge;
+mod byte_set;
 pub mod client;
 pub mod compression;
 pub mod conditional_filter;

@@ -8,6 +8,8 @@
 
 use pingora_http::fields::{FieldSpan, KnownName, ParsedFields};
 
+use crate::protocols::http::byte_set::alphanumeric_and;
+
 /// The longest name a table of fields holds, whatever the limit of the head.
 const MAX_NAME_BYTES: usize = u16::MAX as usize;
 
@@ -249,21 +251,7 @@ fn is_token_byte(byte: u8) -> bool {
 }
 
 /// The bytes of a token (RFC 9110 section 5.6.2).
-static TOKEN: [bool; 256] = {
-    let mut table = [false; 256];
-    let others = b"!#$%&'*+-.^_`|~";
-    let mut i = 0;
-    while i < 256 {
-        table[i] = (i as u8).is_ascii_alphanumeric();
-        i += 1;
-    }
-    i = 0;
-    while i < others.len() {
-        table[others[i] as usize] = true;
-        i += 1;
-    }
-    table
-};
+static TOKEN: [bool; 256] = alphanumeric_and(b"!#$%&'*+-.^_`|~");
 
 const ONES: u64 = u64::from_ne_bytes([1; 8]);
 const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
