@@ -3,7 +3,7 @@
 //! RFC 9110 section 7.6.1 has the rules, the peer's
 //! [`HttpUpstreamRequestPolicy`] says which of them apply.
 
-use http::{Method, Version};
+use http::{Method, StatusCode, Version};
 use pingora_core::protocols::http::authority::{RawTargetAuthority, raw_target_authority};
 use pingora_core::upstreams::peer::{H1UpgradePolicy, HttpPeer, HttpUpstreamRequestPolicy};
 use pingora_error::{Error, ErrorType::InvalidHTTPHeader, Result};
@@ -135,8 +135,11 @@ fn is_tunnel(req: &RequestHeader) -> bool {
     *req.method() == Method::CONNECT || req.fields().has(KnownName::Upgrade)
 }
 
-/// Removes from a response what was meant for this hop alone.
+/// Removes from a response what was meant for this hop alone; a 101 is of the tunnel it begins.
 pub(crate) fn strip_response(resp: &mut ResponseHeader) {
+    if resp.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return;
+    }
     let fields = resp.fields();
     if fields.has(KnownName::Connection) {
         // Empty in all but odd cases, and then it does not allocate.

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::Method;
 use log::debug;
 use pingora_core::protocols::http::HttpTask;
 use pingora_core::protocols::http::custom::client::Session;
@@ -374,9 +374,7 @@ impl<S: Session> Leg for CustomLeg<'_, S> {
     }
 
     fn normalize(&self, resp: &mut ResponseHeader) {
-        if resp.status() != StatusCode::SWITCHING_PROTOCOLS {
-            forward::strip_response(resp);
-        }
+        forward::strip_response(resp);
         // How a body is framed is for the protocol of the client to say.
         resp.remove_known(KnownName::TransferEncoding);
     }

@@ -4,12 +4,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
 use pingora_core::protocols::http::HttpTask;
 use pingora_core::protocols::http::v1::client::HttpSession;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::Result;
-use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_http::RequestHeader;
 
 use super::leg::Leg;
 use crate::forward;
@@ -81,12 +80,6 @@ impl Leg for H1Leg<'_> {
 
     fn upgrade(&mut self) {
         self.session.maybe_upgrade_body_writer();
-    }
-
-    fn normalize(&self, resp: &mut ResponseHeader) {
-        if resp.status() != StatusCode::SWITCHING_PROTOCOLS {
-            forward::strip_response(resp);
-        }
     }
 
     fn counters(&self) -> UpstreamCounters {

@@ -3,12 +3,12 @@
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use pingora_core::protocols::http::HttpTask;
 use pingora_core::protocols::http::v2::client::Http2Session;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::Result;
-use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_http::RequestHeader;
 
 use super::leg::Leg;
 use crate::forward;
@@ -75,12 +75,6 @@ impl Leg for H2Leg<'_> {
 
     fn upgrade(&mut self) {
         // The stream is one already.
-    }
-
-    fn normalize(&self, resp: &mut ResponseHeader) {
-        if resp.status() != StatusCode::SWITCHING_PROTOCOLS {
-            forward::strip_response(resp);
-        }
     }
 
     fn counters(&self) -> UpstreamCounters {

@@ -10,6 +10,7 @@ use pingora_error::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::messages::Ends;
+use crate::forward;
 use crate::session::UpstreamCounters;
 
 /// The upstream side of an exchange.
@@ -60,7 +61,9 @@ pub(crate) trait Leg: Send {
     fn upgrade(&mut self);
 
     /// Makes a response head fit for any downstream.
-    fn normalize(&self, resp: &mut ResponseHeader);
+    fn normalize(&self, resp: &mut ResponseHeader) {
+        forward::strip_response(resp);
+    }
 
     /// Returns what the access log wants to know about this leg.
     fn counters(&self) -> UpstreamCounters;
