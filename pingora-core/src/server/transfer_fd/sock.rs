@@ -235,15 +235,14 @@ mod tests {
 
     use super::*;
 
+    fn socket_in(dir: &tempfile::TempDir) -> String {
+        dir.path().join("upgrade.sock").display().to_string()
+    }
+
     #[test]
     fn sockets_arrive_with_their_addresses() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir
-            .path()
-            .join("upgrade.sock")
-            .to_str()
-            .unwrap()
-            .to_string();
+        let path = socket_in(&dir);
         let listeners: Vec<TcpListener> = (0..3)
             .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
             .collect();
@@ -272,12 +271,7 @@ mod tests {
     #[test]
     fn nobody_comes() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir
-            .path()
-            .join("upgrade.sock")
-            .to_str()
-            .unwrap()
-            .to_string();
+        let path = socket_in(&dir);
         let error = send(&Fds::new(), &path, 0).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         let error = receive(&path, 0, None).unwrap_err();
@@ -292,12 +286,7 @@ mod tests {
     fn what_is_sent_is_checked() {
         for bytes in [&b"\0\x03abc"[..], b"\0", b"", b"\xff\xffx"] {
             let dir = tempfile::tempdir().unwrap();
-            let path = dir
-                .path()
-                .join("upgrade.sock")
-                .to_str()
-                .unwrap()
-                .to_string();
+            let path = socket_in(&dir);
             std::thread::scope(|scope| {
                 scope.spawn(|| connect(&path, 30).unwrap().write_all(bytes).unwrap());
                 assert!(receive(&path, 30, None).is_err(), "{bytes:?}");

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::listeners::TransportStack;
 use crate::services::Service as _;
 
 /// Answers each byte with the next one; keeps the connection after `a`, ends it after others.
@@ -207,14 +208,14 @@ fn settings_are_kept() {
     );
 }
 
+async fn stack() -> TransportStack {
+    let mut built = Listeners::tcp("127.0.0.1:0").build(None).await.unwrap();
+    built.pop().unwrap()
+}
+
 #[tokio::test]
 async fn trouble_is_paused_ever_longer() {
-    let stack = Listeners::tcp("127.0.0.1:0")
-        .build(None)
-        .await
-        .unwrap()
-        .pop()
-        .unwrap();
+    let stack = stack().await;
     let mut trouble = AcceptTrouble::default();
     let pauses: Vec<_> = (0..6)
         .map(|_| {
@@ -233,12 +234,7 @@ async fn trouble_is_paused_ever_longer() {
 
 #[tokio::test]
 async fn the_task_of_a_connection_is_small() {
-    let stack = Listeners::tcp("127.0.0.1:0")
-        .build(None)
-        .await
-        .unwrap()
-        .pop()
-        .unwrap();
+    let stack = stack().await;
     let (address, home) = (stack.local_addr_string(), current_handle());
     let (client, accepted) = tokio::join!(TcpStream::connect(address), stack.accept(&home));
     let (alive, _all_done) = oneshot::channel();

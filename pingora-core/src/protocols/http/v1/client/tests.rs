@@ -50,13 +50,15 @@ async fn answered(req: Box<RequestHeader>, pieces: &[&[u8]]) -> HttpSession {
     session
 }
 
+async fn ask(session: &mut HttpSession, method: &str, fields: &[(&'static str, &str)]) -> usize {
+    let head = request(method, fields);
+    session.write_request_header(head).await.unwrap()
+}
+
 /// A session that has sent a GET, and a server that has answered so and stays.
 async fn asked(response: &str) -> (HttpSession, DuplexStream) {
     let (mut session, mut server) = connected(64 * 1024);
-    session
-        .write_request_header(request("GET", &[]))
-        .await
-        .unwrap();
+    ask(&mut session, "GET", &[]).await;
     session.finish_body().await.unwrap();
     server.write_all(response.as_bytes()).await.unwrap();
     (session, server)
@@ -80,6 +82,11 @@ fn name_of(task: &HttpTask) -> String {
         HttpTask::Done => "done".to_string(),
         HttpTask::Failed(e) => format!("failed {e}"),
     }
+}
+
+/// The next task of a response, in a word.
+async fn next_task(session: &mut HttpSession) -> String {
+    name_of(&session.read_response_task().await.unwrap())
 }
 
 // --- requests ---
@@ -132,10 +139,7 @@ async fn writes_bodies_as_the_head_says() {
     ];
     for (method, fields, pieces, expected) in table {
         let (mut session, mut server) = connected(1024);
-        let head = session
-            .write_request_header(request(method, fields))
-            .await
-            .unwrap();
+        let head = ask(&mut session, method, fields).await;
         for piece in *pieces {
             session.write_body(piece.as_bytes()).await.unwrap();
         }
@@ -151,10 +155,7 @@ async fn writes_bodies_as_the_head_says() {
 #[tokio::test]
 async fn counts_the_bytes_of_a_body() {
     let (mut session, _server) = connected(1024);
-    session
-        .write_request_header(request("POST", &[("Content-Length", "5")]))
-        .await
-        .unwrap();
+    ask(&mut session, "POST", &[("Content-Length", "5")]).await;
     assert_eq!(session.write_body(b"hel").await.unwrap(), Some(3));
     assert_eq!(session.write_body(b"lo, world").await.unwrap(), Some(2));
     assert_eq!(session.write_body(b"more").await.unwrap(), None);
@@ -162,10 +163,7 @@ async fn counts_the_bytes_of_a_body() {
     assert_eq!(session.body_bytes_sent(), 5);
 
     let (mut session, _server) = connected(1024);
-    session
-        .write_request_header(request("POST", &[("Content-Length", "5")]))
-        .await
-        .unwrap();
+    ask(&mut session, "POST", &[("Content-Length", "5")]).await;
     session.write_body(b"hel").await.unwrap();
     let e = session.finish_body().await.unwrap_err();
     assert_eq!(facts(&e), (ErrorType::WriteError, ErrorSource::Upstream));
@@ -282,10 +280,7 @@ async fn says_why_there_is_no_response() {
 async fn a_slow_server_times_out() {
     let (mut session, mut server) = connected(1024);
     session.read_timeout = Some(SOON);
-    session
-        .write_request_header(request("GET", &[]))
-        .await
-        .unwrap();
+    ask(&mut session, "GET", &[]).await;
     let e = session.read_response().await.unwrap_err();
     assert_eq!(facts(&e), (ErrorType::ReadTimedout, ErrorSource::Upstream));
     drop(session);
@@ -476,11 +471,7 @@ async fn a_response_is_a_sequence_of_tasks() {
             assert!(session.resp_header().is_some());
         }
         assert_eq!(seen, *expected, "{method}: {response}");
-        assert_eq!(
-            name_of(&session.read_response_task().await.unwrap()),
-            "done",
-            "after the end"
-        );
+        assert_eq!(next_task(&mut session).await, "done", "after the end");
     }
 }
 
@@ -504,22 +495,13 @@ async fn a_101_makes_a_tunnel() {
     let head = session.write_request_header(upgrade()).await.unwrap();
     assert!(session.is_upgrade_req() && !session.was_upgraded());
     server.write_all(switch.as_bytes()).await.unwrap();
-    assert_eq!(
-        name_of(&session.read_response_task().await.unwrap()),
-        "101 false"
-    );
+    assert_eq!(next_task(&mut session).await, "101 false");
     assert!(session.was_upgraded());
     session.maybe_upgrade_body_writer();
-    assert_eq!(
-        name_of(&session.read_response_task().await.unwrap()),
-        "tunnel hello false"
-    );
+    assert_eq!(next_task(&mut session).await, "tunnel hello false");
     assert_eq!(session.write_body(b"ping").await.unwrap(), Some(4));
     server.shutdown().await.unwrap();
-    assert_eq!(
-        name_of(&session.read_response_task().await.unwrap()),
-        "tunnel - true"
-    );
+    assert_eq!(next_task(&mut session).await, "tunnel - true");
     assert!(!session.will_keepalive());
     assert!(session.reuse().await.is_none());
     let mut wire = vec![];
@@ -532,16 +514,10 @@ async fn a_refused_upgrade_is_a_response() {
     let response = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\nno";
     let mut session = answered(upgrade(), &[response]).await;
     session.maybe_upgrade_body_writer();
-    assert_eq!(
-        name_of(&session.read_response_task().await.unwrap()),
-        "400 false"
-    );
+    assert_eq!(next_task(&mut session).await, "400 false");
     session.maybe_upgrade_body_writer();
     assert_eq!(session.write_body(b"ping").await.unwrap(), None);
-    assert_eq!(
-        name_of(&session.read_response_task().await.unwrap()),
-        "no true"
-    );
+    assert_eq!(next_task(&mut session).await, "no true");
     assert!(!session.was_upgraded());
 }
 
@@ -605,10 +581,7 @@ async fn what_cannot_be_reused() {
 
     // The request was not sent to its end.
     let (mut session, mut server) = connected(1024);
-    session
-        .write_request_header(request("POST", &[("Content-Length", "3")]))
-        .await
-        .unwrap();
+    ask(&mut session, "POST", &[("Content-Length", "3")]).await;
     server.write_all(response.as_bytes()).await.unwrap();
     while !session.read_response_task().await.unwrap().is_end() {}
     assert!(session.reuse().await.is_none());
@@ -625,10 +598,7 @@ async fn a_connection_carries_the_next_request() {
     let (mut session, mut server) = asked("HTTP/1.1 204 No Content\r\n\r\n").await;
     session.read_response().await.unwrap();
     let mut session = HttpSession::new(session.reuse().await.unwrap());
-    session
-        .write_request_header(request("GET", &[]))
-        .await
-        .unwrap();
+    ask(&mut session, "GET", &[]).await;
     server
         .write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
         .await

@@ -137,9 +137,8 @@ async fn informational_heads_have_no_framing() {
     assert_eq!(seen, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
 }
 
-/// A hundred bytes a second are a hundred bytes a second, not one byte per timeout.
-#[tokio::test]
-async fn dripping_does_not_fulfil_a_minimum_rate() {
+/// Answers a client that takes a byte a millisecond, until that is too slow; returns how many it took.
+async fn dripped(limit: impl FnOnce(&mut HttpSession)) -> usize {
     let (near, mut client) = tokio::io::duplex(64);
     let mut session = HttpSession::new(Box::new(near));
     client
@@ -147,44 +146,13 @@ async fn dripping_does_not_fulfil_a_minimum_rate() {
         .await
         .unwrap();
     session.read_request().await.unwrap().unwrap();
-    session.set_min_send_rate(Some(100_000));
+    limit(&mut session);
     let drip = tokio::spawn(async move {
         let mut byte = [0; 1];
         let mut read = 0;
         while let Ok(1) = client.read(&mut byte).await {
             read += 1;
             // Far more often than the deadline of what is left.
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        read
-    });
-    let body = Bytes::from(vec![b'x'; 20_000]);
-    let tasks = vec![
-        HttpTask::Header(head(200, &[("Content-Length", "20000")]), false),
-        HttpTask::Body(Some(body), true),
-    ];
-    let e = session.response_duplex_vec(tasks).await.unwrap_err();
-    assert_eq!(e.etype(), &pingora_error::ErrorType::WriteTimedout);
-    drop(session);
-    assert!(drip.await.unwrap() < 20_000);
-}
-
-/// Nor does it put off the write timeout for ever.
-#[tokio::test]
-async fn dripping_does_not_put_off_the_write_timeout() {
-    let (near, mut client) = tokio::io::duplex(64);
-    let mut session = HttpSession::new(Box::new(near));
-    client
-        .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        .await
-        .unwrap();
-    session.read_request().await.unwrap().unwrap();
-    session.set_write_timeout(Some(Duration::from_millis(100)));
-    let drip = tokio::spawn(async move {
-        let mut byte = [0; 1];
-        let mut read = 0;
-        while let Ok(1) = client.read(&mut byte).await {
-            read += 1;
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         read
@@ -196,8 +164,23 @@ async fn dripping_does_not_put_off_the_write_timeout() {
     let e = session.response_duplex_vec(tasks).await.unwrap_err();
     assert_eq!(e.etype(), &pingora_error::ErrorType::WriteTimedout);
     drop(session);
+    drip.await.unwrap()
+}
+
+/// A hundred bytes a second are a hundred bytes a second, not one byte per timeout.
+#[tokio::test]
+async fn dripping_does_not_fulfil_a_minimum_rate() {
+    let taken = dripped(|session| session.set_min_send_rate(Some(100_000))).await;
+    assert!(taken < 20_000);
+}
+
+/// Nor does it put off the write timeout for ever.
+#[tokio::test]
+async fn dripping_does_not_put_off_the_write_timeout() {
+    let limit = Some(Duration::from_millis(100));
+    let taken = dripped(|session| session.set_write_timeout(limit)).await;
     // Less than is taken in time: that would have begun it anew.
-    assert!(drip.await.unwrap() < 4 * 1024);
+    assert!(taken < 4 * 1024);
 }
 
 /// A stream that takes everything at once and passes it on in a second flush.

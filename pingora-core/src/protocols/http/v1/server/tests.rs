@@ -30,9 +30,21 @@ fn connected(capacity: usize) -> (HttpSession, DuplexStream) {
     (HttpSession::new(Box::new(near)), far)
 }
 
+/// A session that has read the request in these pieces.
+async fn received(pieces: &[&[u8]]) -> HttpSession {
+    let mut session = receives(pieces);
+    session.read_request().await.unwrap().unwrap();
+    session
+}
+
 /// A session that has read this request, and the client.
 async fn asked(request: &str) -> (HttpSession, DuplexStream) {
-    let (mut session, mut client) = connected(64 * 1024);
+    asked_over(64 * 1024, request).await
+}
+
+/// The same on a connection that holds so many bytes.
+async fn asked_over(capacity: usize, request: &str) -> (HttpSession, DuplexStream) {
+    let (mut session, mut client) = connected(capacity);
     client.write_all(request.as_bytes()).await.unwrap();
     session.read_request().await.unwrap().unwrap();
     (session, client)
@@ -65,6 +77,11 @@ fn head(status: u16, fields: &[(&'static str, &str)]) -> ResponseHeader {
     head
 }
 
+async fn respond(session: &mut HttpSession, status: u16, fields: &[(&'static str, &str)]) {
+    let head = head(status, fields);
+    session.write_response_header_ref(&head).await.unwrap();
+}
+
 fn facts(e: &Error) -> (ErrorType, ErrorSource) {
     (e.etype().clone(), e.esource().clone())
 }
@@ -76,6 +93,17 @@ async fn read_all(session: &mut HttpSession) -> Vec<u8> {
         body.extend_from_slice(&data);
     }
     body
+}
+
+/// Reads a body that breaks off; returns how.
+async fn body_error(session: &mut HttpSession, request: &str) -> Box<Error> {
+    loop {
+        match session.read_body_bytes().await {
+            Ok(Some(_)) => (),
+            Ok(None) => panic!("{request} counts as whole"),
+            Err(e) => return e,
+        }
+    }
 }
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -126,8 +154,7 @@ async fn reads_every_form_of_target() {
         ("GET / HTTP/1.0\r\n\r\n", "/", ""),
     ];
     for (request, target, host) in table {
-        let mut session = receives(&[request.as_bytes()]);
-        session.read_request().await.unwrap().unwrap();
+        let session = received(&[request.as_bytes()]).await;
         assert_eq!(
             session.req_header().raw_path(),
             target.as_bytes(),
@@ -253,7 +280,8 @@ async fn a_slow_head_times_out() {
 
 #[tokio::test]
 async fn a_body_that_trickles_times_out() {
-    let (mut session, mut client) = asked(&post("Content-Length: 100000", "")).await;
+    let request = post("Content-Length: 100000", "");
+    let (mut session, mut client) = asked(&request).await;
     session.set_limits(HttpLimits {
         body_grace: SOON,
         min_body_rate: 1_000_000,
@@ -265,18 +293,9 @@ async fn a_body_that_trickles_times_out() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    let read = async {
-        loop {
-            match session.read_body_bytes().await {
-                Ok(Some(_)) => (),
-                Ok(None) => panic!("the body has not ended"),
-                Err(e) => return e,
-            }
-        }
-    };
     let e = tokio::select! {
         () = trickle => panic!("the client stays"),
-        e = read => e,
+        e = body_error(&mut session, &request) => e,
     };
     assert_eq!(
         facts(&e),
@@ -399,8 +418,7 @@ async fn reads_bodies_however_they_are_cut() {
     for (request, body) in table {
         for size in [1, 2, 5, request.len()] {
             let pieces: Vec<&[u8]> = request.as_bytes().chunks(size).collect();
-            let mut session = receives(&pieces);
-            session.read_request().await.unwrap().unwrap();
+            let mut session = received(&pieces).await;
             assert_eq!(read_all(&mut session).await, body.as_bytes(), "{request}");
             assert!(session.is_body_done());
             assert_eq!(session.is_body_empty(), body.is_empty(), "{request}");
@@ -448,13 +466,7 @@ async fn says_why_a_body_broke_off() {
         let mut session = receives(&[request.as_bytes()]);
         session.set_server_keepalive(Some(1));
         session.read_request().await.unwrap().unwrap();
-        let e = loop {
-            match session.read_body_bytes().await {
-                Ok(Some(_)) => (),
-                Ok(None) => panic!("{request} counts as whole"),
-                Err(e) => break e,
-            }
-        };
+        let e = body_error(&mut session, &request).await;
         assert_eq!(
             facts(&e),
             (etype, ErrorSource::Downstream),
@@ -478,8 +490,7 @@ async fn a_slow_body_times_out() {
 
 #[tokio::test]
 async fn keeps_the_body_for_another_try() {
-    let mut session = receives(&[post("Content-Length: 6", "abc").as_bytes(), b"def"]);
-    session.read_request().await.unwrap().unwrap();
+    let mut session = received(&[post("Content-Length: 6", "abc").as_bytes(), b"def"]).await;
     session.enable_retry_buffering();
     assert_eq!(session.get_retry_buffer(), None);
     session.read_body_bytes().await.unwrap();
@@ -490,8 +501,7 @@ async fn keeps_the_body_for_another_try() {
 
     let big = "x".repeat(64 * 1024 + 1);
     let request = post(&format!("Content-Length: {}", big.len()), &big);
-    let mut session = receives(&[request.as_bytes()]);
-    session.read_request().await.unwrap().unwrap();
+    let mut session = received(&[request.as_bytes()]).await;
     session.enable_retry_buffering();
     assert_eq!(read_all(&mut session).await.len(), big.len());
     assert!(session.retry_buffer_truncated());
@@ -526,8 +536,8 @@ async fn waits_for_a_client_to_leave() {
 
 // --- 100 Continue ---
 
-#[tokio::test]
-async fn reading_the_body_sends_the_continue_waited_for() {
+/// A session that has read a request whose client sends the body when told to, once.
+async fn expected() -> HttpSession {
     let expect = post("Expect: 100-continue\r\nContent-Length: 2", "");
     let mut mock = Builder::new();
     mock.read(expect.as_bytes())
@@ -535,22 +545,22 @@ async fn reading_the_body_sends_the_continue_waited_for() {
         .read(b"ab");
     let mut session = HttpSession::new(Box::new(mock.build()));
     session.read_request().await.unwrap().unwrap();
+    session
+}
+
+#[tokio::test]
+async fn reading_the_body_sends_the_continue_waited_for() {
+    let mut session = expected().await;
     assert_eq!(session.read_body_bytes().await.unwrap().unwrap(), "ab");
     session.write_continue_response().await.unwrap();
 
     // Sent by hand: not twice.
-    let mut mock = Builder::new();
-    mock.read(expect.as_bytes())
-        .write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        .read(b"ab");
-    let mut session = HttpSession::new(Box::new(mock.build()));
-    session.read_request().await.unwrap().unwrap();
+    let mut session = expected().await;
     session.write_continue_response().await.unwrap();
     assert_eq!(session.read_body_bytes().await.unwrap().unwrap(), "ab");
 
     // Nobody waits.
-    let mut session = receives(&[post("Content-Length: 2", "ab").as_bytes()]);
-    session.read_request().await.unwrap().unwrap();
+    let mut session = received(&[post("Content-Length: 2", "ab").as_bytes()]).await;
     session.write_continue_response().await.unwrap();
 }
 
@@ -699,10 +709,7 @@ async fn writes_what_its_head_announces() {
 #[tokio::test]
 async fn counts_the_bytes_of_a_body() {
     let (mut session, _client) = asked(GET).await;
-    session
-        .write_response_header_ref(&head(200, &[("Content-Length", "5")]))
-        .await
-        .unwrap();
+    respond(&mut session, 200, &[("Content-Length", "5")]).await;
     assert_eq!(session.write_body(b"hel").await.unwrap(), Some(3));
     assert_eq!(session.write_body(b"lo, world").await.unwrap(), Some(2));
     assert_eq!(session.write_body(b"more").await.unwrap(), None);
@@ -714,10 +721,7 @@ async fn counts_the_bytes_of_a_body() {
 async fn a_body_cut_short_is_an_error_and_closes() {
     let (mut session, client) = asked(GET).await;
     session.set_server_keepalive(Some(1));
-    session
-        .write_response_header_ref(&head(200, &[("Content-Length", "5")]))
-        .await
-        .unwrap();
+    respond(&mut session, 200, &[("Content-Length", "5")]).await;
     session.write_body(b"hel").await.unwrap();
     let e = session.finish_body().await.unwrap_err();
     assert_eq!(facts(&e), (ErrorType::WriteError, ErrorSource::Downstream));
@@ -737,10 +741,7 @@ async fn a_second_head_is_dropped() {
     let (mut session, client) = asked(GET).await;
     let first = head(200, &[("Content-Length", "0")]);
     session.write_response_header_ref(&first).await.unwrap();
-    session
-        .write_response_header_ref(&head(500, &[]))
-        .await
-        .unwrap();
+    respond(&mut session, 500, &[]).await;
     assert_eq!(session.response_written().unwrap().status, 200);
     drop(session);
     assert!(!seen_by(client).await.contains("500"));
@@ -759,10 +760,7 @@ async fn informational_heads_precede_the_final_one() {
         let hints = head(103, &[("Link", "</a.css>; rel=preload")]);
         session.write_response_header_ref(&hints).await.unwrap();
         assert!(session.response_written().is_none());
-        session
-            .write_response_header_ref(&head(200, &[("Content-Length", "0")]))
-            .await
-            .unwrap();
+        respond(&mut session, 200, &[("Content-Length", "0")]).await;
         assert_eq!(session.response_written().unwrap().status, 200);
         drop(session);
         let wire = seen_by(client).await;
@@ -777,9 +775,7 @@ async fn informational_heads_precede_the_final_one() {
 
 #[tokio::test]
 async fn a_client_that_takes_nothing_times_out() {
-    let (mut session, mut client) = connected(64);
-    client.write_all(GET.as_bytes()).await.unwrap();
-    session.read_request().await.unwrap().unwrap();
+    let (mut session, _client) = asked_over(64, GET).await;
     session.set_write_timeout(Some(SOON));
     assert_eq!(session.get_write_timeout(), Some(SOON));
     let e = session
@@ -790,9 +786,7 @@ async fn a_client_that_takes_nothing_times_out() {
         (ErrorType::WriteTimedout, ErrorSource::Downstream)
     );
 
-    let (mut session, mut client) = connected(64);
-    client.write_all(GET.as_bytes()).await.unwrap();
-    session.read_request().await.unwrap().unwrap();
+    let (mut session, _client) = asked_over(64, GET).await;
     session.set_min_send_rate(Some(1_000_000));
     let e = session
         .write_response_header_ref(&head(200, &[("X", &"x".repeat(1000))]))
@@ -948,10 +942,7 @@ async fn a_101_makes_a_tunnel() {
 async fn a_refused_upgrade_is_a_response() {
     let (mut session, client) = asked(UPGRADE).await;
     session.set_server_keepalive(Some(1));
-    session
-        .write_response_header_ref(&head(403, &[("Content-Length", "0")]))
-        .await
-        .unwrap();
+    respond(&mut session, 403, &[("Content-Length", "0")]).await;
     assert!(!session.was_upgraded());
     assert!(session.reuse().await.unwrap().is_some());
     assert!(
@@ -1017,10 +1008,7 @@ async fn both_sides_agree_on_keep_alive() {
             if kept { server } else { None },
             "{request}"
         );
-        session
-            .write_response_header_ref(&head(200, &[("Content-Length", "0")]))
-            .await
-            .unwrap();
+        respond(&mut session, 200, &[("Content-Length", "0")]).await;
         session.finish_body().await.unwrap();
         let reused = session.reuse().await.unwrap();
         assert_eq!(reused.is_some(), kept, "{request}");
@@ -1038,10 +1026,7 @@ async fn both_sides_agree_on_keep_alive() {
 async fn a_connection_carries_the_next_request() {
     let (mut session, mut client) = asked(&post("Content-Length: 3", "abc")).await;
     session.set_server_keepalive(Some(60));
-    session
-        .write_response_header_ref(&head(200, &[("Content-Length", "0")]))
-        .await
-        .unwrap();
+    respond(&mut session, 200, &[("Content-Length", "0")]).await;
     let (stream, rest) = session.reuse().await.unwrap().unwrap().into_parts();
     assert!(rest.is_none(), "the body nobody read is gone");
 
@@ -1061,10 +1046,7 @@ async fn bytes_behind_a_request_are_the_next_one_or_the_end() {
     session.set_server_keepalive(Some(60));
     session.set_pipelining_enabled(true);
     assert!(session.pipelining_enabled());
-    session
-        .write_response_header_ref(&head(200, &[("Content-Length", "0")]))
-        .await
-        .unwrap();
+    respond(&mut session, 200, &[("Content-Length", "0")]).await;
     let (stream, rest) = session.reuse().await.unwrap().unwrap().into_parts();
     let mut session = HttpSession::new(stream);
     session.set_pipelined_prefix(rest.unwrap());
@@ -1074,10 +1056,7 @@ async fn bytes_behind_a_request_are_the_next_one_or_the_end() {
     let (mut session, client) = asked(&two).await;
     session.set_server_keepalive(Some(60));
     assert!(!session.pipelining_enabled());
-    session
-        .write_response_header_ref(&head(200, &[("Content-Length", "0")]))
-        .await
-        .unwrap();
+    respond(&mut session, 200, &[("Content-Length", "0")]).await;
     drop(client);
     assert!(session.reuse().await.unwrap().is_none());
 }
@@ -1095,10 +1074,7 @@ async fn what_cannot_be_reused() {
     session.set_server_keepalive(Some(60));
     session.set_keepalive_reuses_remaining(Some(0));
     assert_eq!(session.get_keepalive_reuses_remaining(), Some(0));
-    session
-        .write_response_header_ref(&head(200, &[("Content-Length", "0")]))
-        .await
-        .unwrap();
+    respond(&mut session, 200, &[("Content-Length", "0")]).await;
     assert!(session.reuse().await.unwrap().is_none());
     assert!(seen_by(client).await.contains("Connection: close"));
 
@@ -1106,10 +1082,7 @@ async fn what_cannot_be_reused() {
     let (mut session, client) = asked(&post("Content-Length: 3", "ab")).await;
     session.set_server_keepalive(Some(60));
     session.set_close_on_response_before_downstream_finish(true);
-    session
-        .write_response_header_ref(&head(200, &[("Content-Length", "0")]))
-        .await
-        .unwrap();
+    respond(&mut session, 200, &[("Content-Length", "0")]).await;
     drop(client);
     assert!(session.reuse().await.unwrap().is_none());
 
