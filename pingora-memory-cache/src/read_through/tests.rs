@@ -52,6 +52,17 @@ fn second(_: usize) -> Plan {
     }
 }
 
+/// The same, but for one call that comes to something else.
+fn second_but(odd: usize, then: Then, number: usize) -> Plan {
+    match number == odd {
+        true => Plan {
+            takes: SECOND,
+            then,
+        },
+        false => second(number),
+    }
+}
+
 fn at_once(then: Then) -> Plan {
     Plan {
         takes: Duration::ZERO,
@@ -228,14 +239,7 @@ async fn what_is_not_kept_is_still_shared() {
 
 #[tokio::test(start_paused = true)]
 async fn an_error_is_for_all_who_waited_and_for_no_one_else() {
-    let plan = |number| Plan {
-        takes: SECOND,
-        then: if number == 1 {
-            Then::Fail
-        } else {
-            Then::Find(None)
-        },
-    };
+    let plan = |number| second_but(1, Then::Fail, number);
     let (cache, source) = (cache(None, None), Source::new(plan));
     let first = start(cache, &source, None).await;
     let second = start(cache, &source, None).await;
@@ -263,14 +267,7 @@ async fn an_error_is_for_all_who_waited_and_for_no_one_else() {
 
 #[tokio::test(start_paused = true)]
 async fn who_waits_takes_over_from_who_goes_away() {
-    let panics = |number| Plan {
-        takes: SECOND,
-        then: if number == 1 {
-            Then::Panic
-        } else {
-            Then::Find(None)
-        },
-    };
+    let panics = |number| second_but(1, Then::Panic, number);
     for (plan, goes_away) in [(second as fn(usize) -> Plan, true), (panics, false)] {
         let (cache, source) = (cache(None, None), Source::new(plan));
         let first = start(cache, &source, None).await;
@@ -344,11 +341,7 @@ async fn an_old_lookup_is_given_up() {
 async fn the_end_of_an_old_lookup_leaves_its_successor_alone() {
     let plan = |number| Plan {
         takes: if number == 1 { 11 * SECOND } else { 5 * SECOND },
-        then: if number == 1 {
-            Then::Fail
-        } else {
-            Then::Find(None)
-        },
+        ..second_but(1, Then::Fail, number)
     };
     let (cache, source) = (cache(Some(10 * SECOND), None), Source::new(plan));
     let first = start(cache, &source, None).await;
@@ -408,14 +401,7 @@ async fn stale_values() {
 
 #[tokio::test(start_paused = true)]
 async fn stale_values_are_updated_in_the_background() {
-    let plan = |number| Plan {
-        takes: SECOND,
-        then: if number == 2 {
-            Then::Fail
-        } else {
-            Then::Find(None)
-        },
-    };
+    let plan = |number| second_but(2, Then::Fail, number);
     let (cache, source) = (cache(None, None), Source::new(plan));
     let ttl = Some(10 * SECOND);
     let get = || cache.get_stale_while_update(&1, ttl, Some(&source), 50 * SECOND);

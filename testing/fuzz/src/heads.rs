@@ -11,6 +11,7 @@ use pingora_core::protocols::http::authority::validate_request_authority;
 use pingora_core::protocols::http::v1::fuzzing::{
     HeadError, parse_request, parse_response, request_framing, response_framing,
 };
+use pingora_http::fields::{Field, Fields};
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use crate::split::cuttings;
@@ -96,20 +97,13 @@ impl Head for RequestHeader {
     }
 
     fn describe(&self) -> String {
-        let mut text = format!(
+        let text = format!(
             "{} {} {:?}\n",
             self.method(),
             self.raw_path().escape_ascii(),
             self.version()
         );
-        for field in self.fields().iter() {
-            text += &format!(
-                "{}={}\n",
-                field.name.escape_ascii(),
-                field.value.escape_ascii()
-            );
-        }
-        text
+        text + &describe_fields(self.fields())
     }
 
     fn in_step(&self) -> bool {
@@ -141,20 +135,24 @@ impl Head for ResponseHeader {
 
     fn describe(&self) -> String {
         let reason = self.get_reason_phrase();
-        let mut text = format!("{:?} {} {reason:?}\n", self.version(), self.status());
-        for field in self.fields().iter() {
-            text += &format!(
-                "{}={}\n",
-                field.name.escape_ascii(),
-                field.value.escape_ascii()
-            );
-        }
-        text
+        let text = format!("{:?} {} {reason:?}\n", self.version(), self.status());
+        text + &describe_fields(self.fields())
     }
 
     fn in_step(&self) -> bool {
         self.headers.len() == self.fields().len()
     }
+}
+
+fn describe_fields(fields: &Fields) -> String {
+    let line = |field: Field<'_>| {
+        format!(
+            "{}={}\n",
+            field.name.escape_ascii(),
+            field.value.escape_ascii()
+        )
+    };
+    fields.iter().map(line).collect()
 }
 
 /// What came of an input.

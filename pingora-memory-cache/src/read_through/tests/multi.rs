@@ -112,14 +112,7 @@ async fn patience_ends_for_several_keys() {
 
 #[tokio::test(start_paused = true)]
 async fn errors() {
-    let plan = |number| Plan {
-        takes: SECOND,
-        then: if number == 1 {
-            Then::Fail
-        } else {
-            Then::Find(None)
-        },
-    };
+    let plan = |number| second_but(1, Then::Fail, number);
     let (cache, source) = (cache(None, None), Source::new(plan));
     let first = start_all(cache, &source, &[1, 2]).await;
     let second = start_all(cache, &source, &[2]).await;

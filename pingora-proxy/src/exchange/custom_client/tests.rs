@@ -348,26 +348,30 @@ async fn http1_breaks_off_before_custom_clients() {
     assert!(heard.body == "ab" && !heard.ended && heard.shut);
 }
 
+async fn over_custom(client: Client, says: Vec<Say>) -> Arc<World> {
+    let world = Arc::new(World::default());
+    let connector = HttpConnector::new_custom(None, Servers::new(&world, says));
+    let proxy = HttpProxy::with_connector(
+        ToCustom,
+        &ServerConf::default(),
+        connector,
+        None,
+        Some(Box::new(ByCustomLeg)),
+    );
+    serve(proxy, client).await;
+    world
+}
+
 #[tokio::test]
 async fn custom_servers_answer_custom_clients() {
     let (client, heard) = Client::new(&["he", "llo"], false);
-    let world = Arc::new(World::default());
     let says = vec![
         Say::Await,
         Say::Head(200),
         Say::Body("ab"),
         Say::Trailer("t"),
     ];
-    let connector = HttpConnector::new_custom(None, Servers::new(&world, says));
-    let conf = ServerConf::default();
-    let proxy = HttpProxy::with_connector(
-        ToCustom,
-        &conf,
-        connector,
-        None,
-        Some(Box::new(ByCustomLeg)),
-    );
-    serve(proxy, client).await;
+    let world = over_custom(client, says).await;
     assert_eq!(world.seen().body, "hello");
     let heard = heard.lock().unwrap();
     assert!(heard.body == "ab" && heard.ended && !heard.shut);
@@ -377,17 +381,6 @@ async fn custom_servers_answer_custom_clients() {
 #[tokio::test]
 async fn a_custom_client_leaves() {
     let (client, heard) = Client::new(&[], true);
-    let world = Arc::new(World::default());
-    let says = vec![Say::Head(200), Say::Hang];
-    let connector = HttpConnector::new_custom(None, Servers::new(&world, says));
-    let conf = ServerConf::default();
-    let proxy = HttpProxy::with_connector(
-        ToCustom,
-        &conf,
-        connector,
-        None,
-        Some(Box::new(ByCustomLeg)),
-    );
-    serve(proxy, client).await;
+    let world = over_custom(client, vec![Say::Head(200), Say::Hang]).await;
     assert!(!heard.lock().unwrap().ended && world.seen().shut);
 }
