@@ -1,11 +1,11 @@
-//! Frames of HTTP/2 byte by byte (RFC 9113 section 4.1), for clients that do not behave.
+//! Frames of HTTP/2 byte by byte (RFC 9113 section 4.1), for peers that do not behave.
 
 use std::net::SocketAddr;
 
 use pingora_test_support::within;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
 
 /// Types of frames.
 pub mod kind {
@@ -101,6 +101,40 @@ impl Client {
         }
         None
     }
+}
+
+/// Starts an origin of frames, for one connection after the other: SETTINGS are exchanged, then
+/// `answer` returns what each frame is answered with, perhaps nothing. `None` closes the connection.
+pub async fn origin(
+    mut answer: impl FnMut(Frame) -> Option<Vec<u8>> + Send + 'static,
+) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let addr = listener.local_addr().expect("it is bound");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut preface = [0; 24];
+            let read = stream.read_exact(&mut preface).await;
+            read.expect("the client begins with the preface");
+            let (mut receive, mut send) = stream.into_split();
+            let mut bytes = frame(kind::SETTINGS, 0, 0, b"");
+            loop {
+                // An error: the client has gone, which the next read tells.
+                let _ = send.write_all(&bytes).await;
+                let Some(received) = next(&mut receive).await else {
+                    break;
+                };
+                let answered = match (received.kind, received.flags) {
+                    (kind::SETTINGS, 0) => Some(frame(kind::SETTINGS, 1, 0, b"")),
+                    _ => answer(received),
+                };
+                match answered {
+                    Some(answered) => bytes = answered,
+                    None => break,
+                }
+            }
+        }
+    });
+    addr
 }
 
 /// Returns the next frame from a connection.

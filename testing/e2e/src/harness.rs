@@ -63,6 +63,15 @@ where
     start(server, service).await
 }
 
+/// Starts a server with one proxy that also takes HTTP/2 without TLS.
+pub async fn proxy_h2c<SV>(inner: SV) -> Running
+where
+    SV: ProxyHttp + Send + Sync + 'static,
+    SV::CTX: Send + Sync + 'static,
+{
+    proxy_with(inner, |_, options| options.h2c = true).await
+}
+
 /// Starts a server with one HTTP application that is not a proxy.
 pub async fn app(app: impl HttpServerApp + Send + Sync + 'static) -> Running {
     let server = Server::new_with_opt_and_conf(None, ServerConf::default());
@@ -72,6 +81,11 @@ pub async fn app(app: impl HttpServerApp + Send + Sync + 'static) -> Running {
 /// Starts a proxy that passes everything on to `upstream` and changes nothing.
 pub async fn forward(upstream: SocketAddr) -> Running {
     proxy(Forward(upstream)).await
+}
+
+/// Starts the proxy of [`forward`] for clients that may speak HTTP/2 without TLS.
+pub async fn forward_h2c(upstream: SocketAddr) -> Running {
+    proxy_h2c(Forward(upstream)).await
 }
 
 /// Starts `server` with `service` on a free port of 127.0.0.1; returns once it listens.
@@ -214,6 +228,45 @@ impl ProxyHttp for Forward {
     async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut ()) -> Result<Box<HttpPeer>> {
         Ok(peer(self.0))
     }
+}
+
+/// Passes on to an origin of HTTP/2, a hundred streams on a connection.
+pub struct ForwardH2(pub SocketAddr);
+
+#[async_trait]
+impl ProxyHttp for ForwardH2 {
+    type CTX = ();
+    fn new_ctx(&self) {}
+
+    async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut ()) -> Result<Box<HttpPeer>> {
+        let mut peer = peer(self.0);
+        peer.options.set_http_version(2, 2);
+        peer.options.max_h2_streams = 100;
+        Ok(peer)
+    }
+}
+
+/// Passes on to the Unix socket at this path.
+pub struct ForwardUds(pub String);
+
+#[async_trait]
+impl ProxyHttp for ForwardUds {
+    type CTX = ();
+    fn new_ctx(&self) {}
+
+    async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut ()) -> Result<Box<HttpPeer>> {
+        Ok(Box::new(HttpPeer::new_uds(&self.0, false, String::new())?))
+    }
+}
+
+/// Refuses a response of 503, so that another upstream is asked: for an `upstream_response_filter`.
+pub fn refuse_busy(response: &ResponseHeader) -> Result<()> {
+    if response.status != 503 {
+        return Ok(());
+    }
+    let mut error = Error::explain(ErrorType::HTTPStatus(503), "another may answer");
+    error.set_retry(true);
+    Err(error)
 }
 
 /// Returns a plain peer.

@@ -12,14 +12,10 @@ use pingora_e2e::frames::{
     self, Client, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, GET, POST, WHOLE, frame, kind,
 };
 use pingora_e2e::h2;
-use pingora_e2e::harness::{self, Forward, Running};
+use pingora_e2e::harness::{self, Forward, Running, forward_h2c};
 use pingora_test_support::limit::Gate;
 use pingora_test_support::origin::{Origin, Reply};
 use pingora_test_support::within;
-
-async fn forward(origin: SocketAddr) -> Running {
-    harness::proxy_with(Forward(origin), |_, options| options.h2c = true).await
-}
 
 /// Sends what `frames` returns for each stream until the server has had enough; returns why it
 /// ended the connection. All the while another client is served.
@@ -68,7 +64,7 @@ fn rapid_reset() {
             _ => Reply::ok(""),
         })
         .await;
-        let proxy = forward(origin.addr()).await;
+        let proxy = forward_h2c(origin.addr()).await;
         let reset = |stream| {
             let cancel = frame(kind::RST_STREAM, 0, stream, &8u32.to_be_bytes());
             [request(stream, GET), cancel].concat()
@@ -84,7 +80,7 @@ fn rapid_reset() {
 fn slow_reset() {
     harness::run(async {
         let origin = Origin::start(|_| Reply::nothing()).await;
-        let proxy = forward(origin.addr()).await;
+        let proxy = forward_h2c(origin.addr()).await;
         let mut requests = h2::connect(proxy.addr()).await;
         for at in 1..1000 {
             let request = Request::get("http://a/").body(()).unwrap();
@@ -117,7 +113,7 @@ fn made_you_reset() {
             _ => Reply::ok(""),
         })
         .await;
-        let proxy = forward(origin.addr()).await;
+        let proxy = forward_h2c(origin.addr()).await;
         let window = |increment: u32| {
             move |stream| {
                 let update = frame(kind::WINDOW_UPDATE, 0, stream, &increment.to_be_bytes());
@@ -172,7 +168,7 @@ fn made_you_reset() {
 fn header_bombs() {
     harness::run(async {
         let origin = Origin::start(|_| Reply::ok("")).await;
-        let proxy = forward(origin.addr()).await;
+        let proxy = forward_h2c(origin.addr()).await;
         let bomb = |fields: usize| {
             let block = [GET, b"\x40\x01a\x00"].concat();
             let fields = vec![0xbe; fields];
@@ -218,7 +214,7 @@ fn header_bombs() {
 fn continuation_flood() {
     harness::run(async {
         let origin = Origin::start(|_| Reply::ok("")).await;
-        let proxy = forward(origin.addr()).await;
+        let proxy = forward_h2c(origin.addr()).await;
         for piece in [&b""[..], b"\x00\x01a\x01b", &[0; 0]] {
             let open = frame(kind::HEADERS, END_STREAM, 1, GET);
             let more = frame(kind::CONTINUATION, 0, 1, piece);
@@ -237,7 +233,7 @@ fn continuation_flood() {
 fn control_frame_floods() {
     harness::run(async {
         let origin = Origin::start(|_| Reply::ok("")).await;
-        let proxy = forward(origin.addr()).await;
+        let proxy = forward_h2c(origin.addr()).await;
         let empty_data = |stream| match stream {
             1 => frame(kind::HEADERS, END_HEADERS, 1, POST),
             _ => frame(kind::DATA, 0, 1, b""),
@@ -275,7 +271,7 @@ fn malformed_requests() {
             _ => Reply::ok(""),
         })
         .await;
-        let proxy = forward(origin.addr()).await;
+        let proxy = forward_h2c(origin.addr()).await;
         let literal = |name: &str, value: &str| {
             let (name, value) = (name.as_bytes(), value.as_bytes());
             let lengths = [name.len() as u8, value.len() as u8];
@@ -350,7 +346,7 @@ fn malformed_requests() {
 fn resets_that_nobody_reads() {
     harness::run(async {
         let origin = Origin::start(|_| Reply::ok("")).await;
-        let proxy = forward(origin.addr()).await;
+        let proxy = forward_h2c(origin.addr()).await;
         let no_window = [&[0, 4][..], &0u32.to_be_bytes()].concat();
         let malformed = [GET, b"\x00\x04host\x01y"].concat();
         let overflow = ((1u32 << 31) - 1).to_be_bytes();
@@ -380,7 +376,7 @@ fn resets_that_nobody_reads() {
 fn refused_requests() {
     harness::run(async {
         let origin = Origin::start(|_| Reply::ok("")).await;
-        let proxy = forward(origin.addr()).await;
+        let proxy = forward_h2c(origin.addr()).await;
         let mut requests = h2::connect(proxy.addr()).await;
         for at in 0..100 {
             let request = Request::get("http://a/").header("expect", "x");
@@ -419,8 +415,7 @@ impl ProxyHttp for Impatient {
 fn stalled_streams() {
     harness::run(async {
         let origin = Origin::start(|_| Reply::ok(vec![b'x'; 100_000])).await;
-        let proxy =
-            harness::proxy_with(Impatient(origin.addr()), |_, options| options.h2c = true).await;
+        let proxy = harness::proxy_h2c(Impatient(origin.addr())).await;
         let settings = [&[0, 4][..], &0u32.to_be_bytes()].concat();
         let mut client = Client::connect(proxy.addr(), &settings).await;
         for at in 0..50 {

@@ -570,7 +570,7 @@ fn a_retry_of_an_empty_body() {
             let dying = raw::serve([vec![Step::expect_head(), Step::Close]]).await;
             let origin = echo_origin().await;
             let tries = Twice(dying.addr(), origin.addr(), AtomicUsize::new(0));
-            let proxy = harness::proxy_with(tries, |_, options| options.h2c = true).await;
+            let proxy = harness::proxy_h2c(tries).await;
             let mut requests = h2::connect(proxy.addr()).await;
             let mut request = http::Request::post("http://a/").body(()).unwrap();
             if length {

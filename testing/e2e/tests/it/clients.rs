@@ -4,8 +4,6 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use async_trait::async_trait;
-use pingora::prelude::*;
 use pingora_e2e::harness;
 use pingora_test_support::client::{self, Client};
 use pingora_test_support::origin::{Origin, Reply};
@@ -191,17 +189,6 @@ impl Nginx {
     }
 }
 
-struct OverSocket(String);
-
-#[async_trait]
-impl ProxyHttp for OverSocket {
-    type CTX = ();
-    fn new_ctx(&self) {}
-    async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
-        Ok(Box::new(HttpPeer::new_uds(&self.0, false, String::new())?))
-    }
-}
-
 #[test]
 fn nginx_serves() {
     harness::run(async {
@@ -209,7 +196,7 @@ fn nginx_serves() {
             return;
         };
         let socket = nginx.socket();
-        let proxy = harness::proxy(OverSocket(socket)).await;
+        let proxy = harness::proxy(harness::ForwardUds(socket)).await;
         let mut client = Client::connect(proxy.addr()).await;
         let file = client.get("/file.txt").await;
         assert_eq!((file.status, file.body.len()), (200, 10_000));
@@ -253,7 +240,7 @@ fn nginx_refuses_a_large_body() {
             return;
         };
         let socket = nginx.socket();
-        let proxy = harness::proxy(OverSocket(socket)).await;
+        let proxy = harness::proxy(harness::ForwardUds(socket)).await;
         let body = vec![b'x'; 10 << 20];
         let head = format!(
             "POST /file.txt HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
@@ -277,10 +264,7 @@ fn clients_of_http2() {
             _ => Reply::ok("hello"),
         })
         .await;
-        let proxy = harness::proxy_with(harness::Forward(origin.addr()), |_, options| {
-            options.h2c = true;
-        })
-        .await;
+        let proxy = harness::forward_h2c(origin.addr()).await;
         let url = |path| format!("http://{}{path}", proxy.addr());
         for version in ["--http2-prior-knowledge", "--http1.1"] {
             for path in ["/", "/chunked"] {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use pingora_e2e::harness;
+use pingora_e2e::harness::{self, Running};
 use pingora_test_support::client::Client;
 use pingora_test_support::origin::{Origin, Reply};
 use pingora_test_support::{Gate, raw, within};
@@ -24,6 +24,24 @@ async fn held(gate: &Gate) -> Origin {
     .await
 }
 
+/// A gate, an origin held back by it, and a proxy before that.
+async fn behind_a_gate() -> (Gate, Origin, Running) {
+    let gate = Gate::new();
+    let origin = held(&gate).await;
+    let proxy = harness::forward(origin.addr()).await;
+    (gate, origin, proxy)
+}
+
+/// A client whose first request was answered, and its connection kept.
+async fn kept(proxy: &Running) -> Client {
+    let mut client = Client::connect(proxy.addr()).await;
+    assert_eq!(client.get("/").await.text(), "hello");
+    client
+}
+
+/// A request the gate holds back.
+const HELD: &str = "GET /held HTTP/1.1\r\nHost: a\r\n\r\n";
+
 /// Nothing to wait for: the end comes at once, not after the grace period of 300 s.
 #[test]
 fn an_idle_server() {
@@ -40,21 +58,15 @@ fn an_idle_server() {
 #[test]
 fn idle_connections() {
     harness::run(async {
-        let origin = held(&Gate::new()).await;
-        let proxy = harness::forward(origin.addr()).await;
-        let mut kept = Client::connect(proxy.addr()).await;
-        assert_eq!(kept.get("/").await.text(), "hello");
-        let mut twice = Client::connect(proxy.addr()).await;
-        assert_eq!(twice.get("/").await.text(), "hello");
+        let (_gate, _origin, proxy) = behind_a_gate().await;
+        let mut once = kept(&proxy).await;
+        let mut twice = kept(&proxy).await;
         assert_eq!(twice.get("/").await.text(), "hello");
         let mut silent = Client::connect(proxy.addr()).await;
         // Answered after `silent` was accepted, so the server knows of it.
-        assert_eq!(
-            Client::connect(proxy.addr()).await.get("/").await.text(),
-            "hello"
-        );
+        drop(kept(&proxy).await);
         proxy.terminate();
-        kept.expect_closed().await;
+        once.expect_closed().await;
         twice.expect_closed().await;
         silent.expect_closed().await;
         proxy.ended().await;
@@ -65,13 +77,10 @@ fn idle_connections() {
 #[test]
 fn a_request_in_the_middle() {
     harness::run(async {
-        let gate = Gate::new();
-        let origin = held(&gate).await;
-        let proxy = harness::forward(origin.addr()).await;
-        let mut idle = Client::connect(proxy.addr()).await;
-        assert_eq!(idle.get("/").await.text(), "hello");
+        let (gate, origin, proxy) = behind_a_gate().await;
+        let mut idle = kept(&proxy).await;
         let mut client = Client::connect(proxy.addr()).await;
-        client.send("GET /held HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        client.send(HELD).await;
         origin.wait_for_requests(2).await;
         proxy.terminate();
         // The server has begun to stop once the idle one is closed.
@@ -89,11 +98,8 @@ fn a_request_in_the_middle() {
 #[test]
 fn a_response_in_the_middle() {
     harness::run(async {
-        let gate = Gate::new();
-        let origin = held(&gate).await;
-        let proxy = harness::forward(origin.addr()).await;
-        let mut idle = Client::connect(proxy.addr()).await;
-        assert_eq!(idle.get("/").await.text(), "hello");
+        let (gate, _origin, proxy) = behind_a_gate().await;
+        let mut idle = kept(&proxy).await;
         let mut client = raw::connect(proxy.addr()).await;
         client.send("GET /begun HTTP/1.1\r\nHost: a\r\n\r\n").await;
         client.read_head().await;
@@ -132,11 +138,9 @@ fn an_upload_in_the_middle() {
 #[test]
 fn nobody_new() {
     harness::run(async {
-        let gate = Gate::new();
-        let origin = held(&gate).await;
-        let proxy = harness::forward(origin.addr()).await;
+        let (gate, origin, proxy) = behind_a_gate().await;
         let mut client = Client::connect(proxy.addr()).await;
-        client.send("GET /held HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        client.send(HELD).await;
         origin.wait_for_requests(1).await;
         proxy.terminate();
         let refused = async {
@@ -164,7 +168,7 @@ fn the_grace_period() {
         })
         .await;
         let mut client = raw::connect(proxy.addr()).await;
-        client.send("GET /held HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        client.send(HELD).await;
         origin.wait_for_requests(1).await;
         proxy.terminate();
         assert_eq!(client.read_to_end().await, "");
@@ -176,10 +180,9 @@ fn the_grace_period() {
 #[test]
 fn a_fast_stop() {
     harness::run(async {
-        let origin = held(&Gate::new()).await;
-        let proxy = harness::forward(origin.addr()).await;
+        let (_gate, origin, proxy) = behind_a_gate().await;
         let mut client = raw::connect(proxy.addr()).await;
-        client.send("GET /held HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        client.send(HELD).await;
         origin.wait_for_requests(1).await;
         drop(proxy);
         assert_eq!(client.read_to_end().await, "");
@@ -190,11 +193,8 @@ fn a_fast_stop() {
 #[test]
 fn pipelined_requests() {
     harness::run(async {
-        let gate = Gate::new();
-        let origin = held(&gate).await;
-        let proxy = harness::forward(origin.addr()).await;
-        let mut idle = Client::connect(proxy.addr()).await;
-        idle.get("/").await;
+        let (gate, origin, proxy) = behind_a_gate().await;
+        let mut idle = kept(&proxy).await;
         let mut client = Client::connect(proxy.addr()).await;
         client
             .send("GET /held HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -259,8 +259,7 @@ async fn exchange(stream: &mut TcpStream) -> std::io::Result<bool> {
 #[test]
 fn under_load() {
     harness::run(async {
-        let origin = held(&Gate::new()).await;
-        let proxy = harness::forward(origin.addr()).await;
+        let (_gate, origin, proxy) = behind_a_gate().await;
         let clients: Vec<_> = (0..20).map(|_| tokio::spawn(load(proxy.addr()))).collect();
         origin.wait_for_requests(1000).await;
         proxy.terminate();

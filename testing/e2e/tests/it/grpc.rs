@@ -2,29 +2,11 @@
 //!
 //! Without Python and its grpcio the test says so and does nothing.
 
-use std::net::SocketAddr;
 use std::process::Stdio;
 
-use async_trait::async_trait;
-use pingora::prelude::*;
 use pingora_e2e::harness;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
-
-struct Calls(SocketAddr);
-
-#[async_trait]
-impl ProxyHttp for Calls {
-    type CTX = ();
-    fn new_ctx(&self) {}
-
-    async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
-        let mut peer = harness::peer(self.0);
-        peer.options.set_http_version(2, 2);
-        peer.options.max_h2_streams = 100;
-        Ok(peer)
-    }
-}
 
 #[test]
 fn every_kind_of_call() {
@@ -53,10 +35,8 @@ fn every_kind_of_call() {
             return;
         }
         let port = port.trim().parse().expect("a port");
-        let proxy = harness::proxy_with(Calls(([127, 0, 0, 1], port).into()), |_, options| {
-            options.h2c = true;
-        })
-        .await;
+        let origin = ([127, 0, 0, 1], port).into();
+        let proxy = harness::proxy_h2c(harness::ForwardH2(origin)).await;
         let mut input = child.stdin.take().expect("it is piped");
         let addr = format!("{}\n", proxy.addr());
         input.write_all(addr.as_bytes()).await.expect("it reads");

@@ -39,12 +39,7 @@ impl ProxyHttp for Bridged {
         resp: &mut ResponseHeader,
         _: &mut (),
     ) -> Result<()> {
-        if resp.status != 503 {
-            return Ok(());
-        }
-        let mut error = Error::explain(ErrorType::HTTPStatus(503), "another may answer");
-        error.set_retry(true);
-        Err(error)
+        harness::refuse_busy(resp)
     }
 }
 

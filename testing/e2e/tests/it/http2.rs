@@ -6,24 +6,11 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use h2::{Reason, RecvStream};
 use http::{HeaderMap, Request, Response};
-use pingora_e2e::harness::{self, Forward, Running};
+use pingora_e2e::h2::connect;
+use pingora_e2e::harness::{self, forward_h2c};
 use pingora_test_support::origin::{Origin, Reply};
 use pingora_test_support::raw::{self, Step};
 use pingora_test_support::within;
-use tokio::net::TcpStream;
-
-/// Starts a proxy that also takes HTTP/2 without TLS.
-async fn forward(origin: SocketAddr) -> Running {
-    harness::proxy_with(Forward(origin), |_, options| options.h2c = true).await
-}
-
-/// Opens a connection of HTTP/2 by prior knowledge.
-async fn connect(addr: SocketAddr) -> SendRequest<Bytes> {
-    let stream = TcpStream::connect(addr).await.expect("the server listens");
-    let (requests, connection) = h2::client::handshake(stream).await.expect("a handshake");
-    tokio::spawn(connection);
-    requests.ready().await.expect("ready")
-}
 
 /// Sends a request and its body in pieces, with trailers if any; returns the response.
 async fn send(
@@ -72,7 +59,7 @@ fn get(addr: SocketAddr, path: &str) -> Request<()> {
 fn requests_become_those_of_http1() {
     harness::run(async {
         let origin = Origin::start(|request| Reply::ok(&request.body)).await;
-        let proxy = forward(origin.addr()).await;
+        let proxy = forward_h2c(origin.addr()).await;
         let mut requests = connect(proxy.addr()).await;
 
         let response = send(&mut requests, get(proxy.addr(), "/a?b"), &[], None)
@@ -123,7 +110,7 @@ fn requests_become_those_of_http1() {
 fn cookies_are_joined() {
     harness::run(async {
         let origin = Origin::start(|_| Reply::ok("")).await;
-        let proxy = forward(origin.addr()).await;
+        let proxy = forward_h2c(origin.addr()).await;
         let mut requests = connect(proxy.addr()).await;
         let request = Request::get(format!("http://{}/", proxy.addr()))
             .header("cookie", "a=1")
@@ -161,7 +148,7 @@ fn responses_become_those_of_http2() {
             _ => Reply::ok("hello"),
         })
         .await;
-        let proxy = forward(origin.addr()).await;
+        let proxy = forward_h2c(origin.addr()).await;
         let mut requests = connect(proxy.addr()).await;
         for (path, status, body) in [
             ("/", 200, "hello"),
@@ -212,7 +199,7 @@ fn responses_become_those_of_http2() {
 fn both_protocols_on_one_port() {
     harness::run(async {
         let origin = Origin::start(|_| Reply::ok("hello")).await;
-        let proxy = forward(origin.addr()).await;
+        let proxy = forward_h2c(origin.addr()).await;
         for piece in [1, 3, usize::MAX] {
             for request in ["GET", "POST", "PROPFIND", "PRINT"] {
                 let text = format!("{request} / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
@@ -249,7 +236,7 @@ fn a_broken_response_arrives_as_far_as_it_came() {
         // More than a client may reset: these are not counted as its own.
         const ROUNDS: usize = 300;
         let origin = raw::serve((0..ROUNDS).map(|_| script())).await;
-        let proxy = forward(origin.addr()).await;
+        let proxy = forward_h2c(origin.addr()).await;
         let mut requests = connect(proxy.addr()).await;
         for round in 0..ROUNDS {
             let request = Request::get("http://a/").body(()).unwrap();
@@ -270,7 +257,7 @@ fn a_broken_response_arrives_as_far_as_it_came() {
 fn a_tunnel_with_a_length_is_malformed() {
     harness::run(async {
         let origin = Origin::start_on_head(|_| Reply::ok("no")).await;
-        let proxy = forward(origin.addr()).await;
+        let proxy = forward_h2c(origin.addr()).await;
         let mut requests = connect(proxy.addr()).await;
         let mut request = get(proxy.addr(), "/chat");
         *request.method_mut() = http::Method::CONNECT;
@@ -290,7 +277,7 @@ fn a_tunnel_with_a_length_is_malformed() {
 fn lengths_are_kept() {
     harness::run(async {
         let origin = Origin::start(|_| Reply::ok("")).await;
-        let proxy = forward(origin.addr()).await;
+        let proxy = forward_h2c(origin.addr()).await;
         for body in ["hello", "hello world", "hello worldwide"] {
             let mut requests = connect(proxy.addr()).await;
             let mut request = Request::post("http://a/");

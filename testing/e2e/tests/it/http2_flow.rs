@@ -12,35 +12,11 @@ use http::Request;
 use pingora::prelude::*;
 use pingora_e2e::frames::{self, Client, END_HEADERS, WHOLE, frame, kind};
 use pingora_e2e::h2::{self, H2Origin, response};
-use pingora_e2e::harness::{self, Forward, Running};
+use pingora_e2e::harness::{self, ForwardH2, forward_h2c, proxy_h2c};
 use pingora_test_support::limit::Gate;
 use pingora_test_support::origin::{Origin, Reply};
 use pingora_test_support::raw;
 use pingora_test_support::within;
-
-/// Passes on to an origin of HTTP/2 on one connection.
-struct Shared(SocketAddr);
-
-#[async_trait]
-impl ProxyHttp for Shared {
-    type CTX = ();
-    fn new_ctx(&self) {}
-
-    async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
-        let mut peer = harness::peer(self.0);
-        peer.options.set_http_version(2, 2);
-        peer.options.max_h2_streams = 100;
-        Ok(peer)
-    }
-}
-
-async fn shared(origin: SocketAddr) -> Running {
-    harness::proxy_with(Shared(origin), |_, options| options.h2c = true).await
-}
-
-async fn forward(origin: SocketAddr) -> Running {
-    harness::proxy_with(Forward(origin), |_, options| options.h2c = true).await
-}
 
 fn post(path: &str) -> Request<()> {
     Request::post(format!("http://a{path}")).body(()).unwrap()
@@ -71,7 +47,7 @@ fn resets_of_stalled_uploads() {
             }
         })
         .await;
-        let proxy = shared(origin.addr()).await;
+        let proxy = proxy_h2c(ForwardH2(origin.addr())).await;
         let mut requests = h2::connect(proxy.addr()).await;
         for round in 1..=20 {
             let (_response, mut stream) = requests.send_request(post("/stall"), false).unwrap();
@@ -115,7 +91,7 @@ fn stalled_streams_stop_nobody() {
             }
         })
         .await;
-        let proxy = shared(origin.addr()).await;
+        let proxy = proxy_h2c(ForwardH2(origin.addr())).await;
         // Ten clients that take nothing, on a connection of their own, and ten uploads.
         let settings = [&[0, 4][..], &0u32.to_be_bytes()].concat();
         let mut lazy = Client::connect(proxy.addr(), &settings).await;
@@ -175,7 +151,7 @@ fn requests_sent_twice() {
             let bodies = Arc::new(AtomicUsize::new(0));
             let seen = Arc::clone(&bodies);
             let origin = failing_origin(failure, seen).await;
-            let proxy = shared(origin).await;
+            let proxy = proxy_h2c(ForwardH2(origin)).await;
             let mut requests = h2::connect(proxy.addr()).await;
             let (response, mut stream) = requests.send_request(post("/"), false).unwrap();
             stream.send_data("hello".into(), true).unwrap();
@@ -189,54 +165,30 @@ fn requests_sent_twice() {
 /// Starts an origin of frames that fails the first request it gets and answers any other; counts the
 /// requests whose body has come.
 async fn failing_origin(failure: Failure, bodies: Arc<AtomicUsize>) -> SocketAddr {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let addr = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let (mut receive, mut send) = stream.into_split();
-            let mut preface = [0; 24];
-            tokio::io::AsyncReadExt::read_exact(&mut receive, &mut preface)
-                .await
-                .unwrap();
-            let mut write = async |bytes: Vec<u8>| {
-                let _ = tokio::io::AsyncWriteExt::write_all(&mut send, &bytes).await;
-            };
-            write(frame(kind::SETTINGS, 0, 0, b"")).await;
-            while let Some(received) = frames::next(&mut receive).await {
-                if received.kind == kind::SETTINGS && received.flags == 0 {
-                    write(frame(kind::SETTINGS, 1, 0, b"")).await;
-                }
-                if received.kind != kind::DATA || received.flags & 1 == 0 {
-                    continue;
-                }
-                let stream = received.stream;
-                if bodies.fetch_add(1, Ordering::Relaxed) > 0 {
-                    write(frame(kind::HEADERS, WHOLE, stream, b"\x88")).await;
-                    continue;
-                }
-                match failure {
-                    Failure::Refused => write(reset(stream, Reason::REFUSED_STREAM)).await,
-                    Failure::Reset(reason) => write(reset(stream, reason)).await,
-                    // A field in upper case.
-                    Failure::Malformed => {
-                        write(frame(
-                            kind::HEADERS,
-                            END_HEADERS,
-                            stream,
-                            b"\x88\x00\x01A\x01b",
-                        ))
-                        .await;
-                    }
-                    Failure::Quoted => {
-                        let block = b"\x88\x00\x03a\"b\x01c";
-                        write(frame(kind::HEADERS, WHOLE, stream, block)).await;
-                    }
-                    Failure::Closed => break,
-                }
-            }
+    frames::origin(move |received| {
+        if received.kind != kind::DATA || received.flags & 1 == 0 {
+            return Some(vec![]);
         }
-    });
-    addr
+        let stream = received.stream;
+        if bodies.fetch_add(1, Ordering::Relaxed) > 0 {
+            return Some(frame(kind::HEADERS, WHOLE, stream, b"\x88"));
+        }
+        match failure {
+            Failure::Refused => Some(reset(stream, Reason::REFUSED_STREAM)),
+            Failure::Reset(reason) => Some(reset(stream, reason)),
+            Failure::Malformed => {
+                // A field in upper case.
+                let block = b"\x88\x00\x01A\x01b";
+                Some(frame(kind::HEADERS, END_HEADERS, stream, block))
+            }
+            Failure::Quoted => {
+                let block = b"\x88\x00\x03a\"b\x01c";
+                Some(frame(kind::HEADERS, WHOLE, stream, block))
+            }
+            Failure::Closed => None,
+        }
+    })
+    .await
 }
 
 fn reset(stream: u32, reason: Reason) -> Vec<u8> {
@@ -275,7 +227,7 @@ fn goaway_of_the_origin() {
                     }
                 }
             });
-            let proxy = shared(addr).await;
+            let proxy = proxy_h2c(ForwardH2(addr)).await;
             let mut requests = h2::connect(proxy.addr()).await;
             let (response, mut stream) = requests.send_request(post("/"), false).unwrap();
             stream.send_data("hello".into(), true).unwrap();
@@ -302,7 +254,7 @@ fn one_stream_at_a_time() {
             }
         })
         .await;
-        let proxy = shared(origin.addr()).await;
+        let proxy = proxy_h2c(ForwardH2(origin.addr())).await;
         let mut requests = h2::connect(proxy.addr()).await;
         let mut responses = Vec::new();
         for _ in 0..10 {
@@ -337,7 +289,7 @@ fn answers_without_an_upstream() {
     }
 
     harness::run(async {
-        let proxy = harness::proxy_with(Answers, |_, options| options.h2c = true).await;
+        let proxy = proxy_h2c(Answers).await;
         let mut requests = h2::connect(proxy.addr()).await;
         for at in 0..1000 {
             let response = requests.send_request(get("/"), true).unwrap().0;
@@ -360,7 +312,7 @@ fn graceful_stop() {
                 .then("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
         })
         .await;
-        let proxy = forward(origin.addr()).await;
+        let proxy = forward_h2c(origin.addr()).await;
         let mut requests = h2::connect(proxy.addr()).await;
         let response = requests.send_request(get("/"), true).unwrap().0;
         origin.wait_for_requests(1).await;
@@ -384,7 +336,7 @@ fn graceful_stop() {
 
 /// Has its origin end the connection between a stream being taken on it and the request.
 struct Losing {
-    to: Shared,
+    to: ForwardH2,
     lose: Gate,
     lost: Gate,
 }
@@ -419,7 +371,7 @@ fn connections_lost_before_the_request() {
             let listener = raw::Listener::bind().await;
             let (lose, lost) = (Gate::new(), Gate::new());
             let proxy = Losing {
-                to: Shared(listener.addr()),
+                to: ForwardH2(listener.addr()),
                 lose: lose.clone(),
                 lost: lost.clone(),
             };
@@ -437,7 +389,7 @@ fn connections_lost_before_the_request() {
                 second.send(frame(kind::HEADERS, WHOLE, 1, b"\x88")).await;
                 second
             });
-            let proxy = harness::proxy_with(proxy, |_, options| options.h2c = true).await;
+            let proxy = proxy_h2c(proxy).await;
             let mut requests = h2::connect(proxy.addr()).await;
             let (response, mut stream) = requests.send_request(post("/"), false).unwrap();
             stream.send_data("hello".into(), true).unwrap();
@@ -455,7 +407,8 @@ fn connections_closed_on_reuse() {
     harness::run(async {
         for (request, status, seen) in [(get("/"), 200, 3), (post("/"), 502, 2)] {
             let heads = Arc::new(AtomicUsize::new(0));
-            let proxy = shared(dying_origin(Arc::clone(&heads)).await).await;
+            let origin = dying_origin(Arc::clone(&heads)).await;
+            let proxy = proxy_h2c(ForwardH2(origin)).await;
             let mut requests = h2::connect(proxy.addr()).await;
             for status in [200, status] {
                 let response = requests.send_request(request.clone(), true).unwrap().0;
@@ -470,39 +423,18 @@ fn connections_closed_on_reuse() {
 /// Starts an origin of frames that answers one request on a connection and closes it on the next;
 /// counts the requests.
 async fn dying_origin(heads: Arc<AtomicUsize>) -> SocketAddr {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let addr = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let (mut receive, mut send) = stream.into_split();
-            let mut preface = [0; 24];
-            tokio::io::AsyncReadExt::read_exact(&mut receive, &mut preface)
-                .await
-                .unwrap();
-            let mut write = async |bytes: Vec<u8>| {
-                let _ = tokio::io::AsyncWriteExt::write_all(&mut send, &bytes).await;
-            };
-            write(frame(kind::SETTINGS, 0, 0, b"")).await;
-            while let Some(received) = frames::next(&mut receive).await {
-                if received.kind == kind::SETTINGS && received.flags == 0 {
-                    write(frame(kind::SETTINGS, 1, 0, b"")).await;
-                }
-                if received.kind != kind::HEADERS {
-                    continue;
-                }
-                heads.fetch_add(1, Ordering::Relaxed);
-                if received.stream > 1 {
-                    break;
-                }
-                write(frame(kind::HEADERS, WHOLE, 1, b"\x88")).await;
-            }
+    frames::origin(move |received| {
+        if received.kind != kind::HEADERS {
+            return Some(vec![]);
         }
-    });
-    addr
+        heads.fetch_add(1, Ordering::Relaxed);
+        (received.stream == 1).then(|| frame(kind::HEADERS, WHOLE, 1, b"\x88"))
+    })
+    .await
 }
 
 /// Gives the origin little time to go on with its response.
-struct Hurried(Shared);
+struct Hurried(ForwardH2);
 
 #[async_trait]
 impl ProxyHttp for Hurried {
@@ -527,8 +459,8 @@ fn responses_that_stop_while_the_upload_stalls() {
             let _ = poll_fn(|cx| stream.poll_reset(cx)).await;
         })
         .await;
-        let proxy = Hurried(Shared(origin.addr()));
-        let proxy = harness::proxy_with(proxy, |_, options| options.h2c = true).await;
+        let proxy = Hurried(ForwardH2(origin.addr()));
+        let proxy = proxy_h2c(proxy).await;
         let mut requests = h2::connect(proxy.addr()).await;
         let (response, mut stream) = requests.send_request(post("/"), false).unwrap();
         stream.send_data(vec![0; 1 << 20].into(), false).unwrap();
@@ -540,7 +472,7 @@ fn responses_that_stop_while_the_upload_stalls() {
 }
 
 /// Puts in a head and a body that no frame holds.
-struct Large(Shared);
+struct Large(ForwardH2);
 
 #[async_trait]
 impl ProxyHttp for Large {
@@ -594,8 +526,8 @@ fn requests_larger_than_frames() {
             stream.send_data(text.into(), true).unwrap();
         })
         .await;
-        let proxy = Large(Shared(origin.addr()));
-        let proxy = harness::proxy_with(proxy, |_, options| options.h2c = true).await;
+        let proxy = Large(ForwardH2(origin.addr()));
+        let proxy = proxy_h2c(proxy).await;
         let mut requests = h2::connect(proxy.addr()).await;
         for _ in 0..3 {
             let (response, mut stream) = requests.send_request(post("/"), false).unwrap();

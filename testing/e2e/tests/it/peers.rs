@@ -169,17 +169,6 @@ fn unix_sockets() {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         use tokio::net::{UnixListener, UnixStream};
 
-        struct OverSocket(String);
-
-        #[async_trait]
-        impl ProxyHttp for OverSocket {
-            type CTX = ();
-            fn new_ctx(&self) {}
-            async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
-                Ok(Box::new(HttpPeer::new_uds(&self.0, false, String::new())?))
-            }
-        }
-
         let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
         let [up, down] =
             ["up", "down"].map(|name| folder.join(format!("{name}-{}", std::process::id())));
@@ -196,7 +185,7 @@ fn unix_sockets() {
             stream
         });
         let server = Server::new_with_opt_and_conf(None, Default::default());
-        let inner = OverSocket(up.to_str().unwrap().to_string());
+        let inner = harness::ForwardUds(up.to_str().unwrap().to_string());
         let mut service = http_proxy_service(&server.configuration, inner);
         service.add_uds(down.to_str().unwrap(), None);
         let proxy = harness::start(server, service).await;

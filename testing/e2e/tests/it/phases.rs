@@ -346,7 +346,8 @@ fn count(calls: &[String], wanted: &str) -> usize {
     calls.iter().filter(|call| *call == wanted).count()
 }
 
-const LAST: (&str, &str) = ("Connection", "close");
+/// Fields of the last request on a connection.
+const LAST: [(&str, &str); 2] = [("Connection", "close"), ("X-Last", "1")];
 
 /// Sends one request with a connection of its own; returns the answer and what was called.
 async fn one(
@@ -358,12 +359,11 @@ async fn one(
     let (recorder, calls) = recorder;
     let proxy = harness::proxy(recorder).await;
     let mut client = Client::connect(proxy.addr()).await;
-    let fields = [LAST, ("X-Last", "1")];
     client
         .send(pingora_test_support::client::request(
             method,
             target,
-            &fields,
+            &LAST,
             body.as_bytes(),
         ))
         .await;
@@ -658,9 +658,7 @@ fn contexts_of_connections() {
         let first = calls.take(1).await;
         assert_eq!(first.last().unwrap(), "persist_connection_context");
         assert_eq!(first[first.len() - 2], "logging ok 200");
-        client
-            .request("GET", "/", &[LAST, ("X-Last", "1")], "")
-            .await;
+        client.request("GET", "/", &LAST, "").await;
         let second = calls.take(2).await;
         assert_eq!(
             second[..3],
@@ -674,9 +672,7 @@ fn contexts_of_connections() {
         // A connection that ends persists nothing.
         assert_eq!(second.last().unwrap(), "logging ok 200");
         let mut other = Client::connect(proxy.addr()).await;
-        other
-            .request("GET", "/", &[LAST, ("X-Last", "1")], "")
-            .await;
+        other.request("GET", "/", &LAST, "").await;
         let third = calls.take(3).await;
         assert_eq!(third[..2], ["new_ctx", "early_request_filter"]);
     });
@@ -806,7 +802,7 @@ fn bodies_for_responses_without_over_http2() {
             })
             .await;
             let rewrite = Rewrite(origin.addr(), 2);
-            let proxy = harness::proxy_with(rewrite, |_, options| options.h2c = true).await;
+            let proxy = harness::proxy_h2c(rewrite).await;
             let mut client = Client::connect(proxy.addr()).await;
             let mut requests = h2::connect(proxy.addr()).await;
             for _ in 0..2 {
@@ -886,9 +882,7 @@ fn nothing_to_persist() {
             recorder.fail = fail;
             let proxy = harness::proxy(recorder).await;
             let mut client = Client::connect(proxy.addr()).await;
-            client
-                .request("GET", "/", &[LAST, ("X-Last", "1")], "")
-                .await;
+            client.request("GET", "/", &LAST, "").await;
             client.expect_closed().await;
             proxy.terminate();
             // Nothing is called after that.

@@ -151,7 +151,7 @@ impl Cell {
 }
 
 async fn plain(pass: Pass) -> Running {
-    harness::proxy_with(pass, |_, options| options.h2c = true).await
+    harness::proxy_h2c(pass).await
 }
 
 /// Sends one request through every cell, twice on a connection, and checks the answers.

@@ -110,8 +110,7 @@ fn nothing_but_http2() {
         let connector = pingora::connectors::http::Connector::<()>::new(None);
         assert!(connector.get_http_session(&peer).await.is_err());
         // By prior knowledge without TLS it is another matter.
-        let plain =
-            harness::proxy_with(Hop(origin.addr(), None), |_, options| options.h2c = true).await;
+        let plain = harness::proxy_h2c(Hop(origin.addr(), None)).await;
         let mut requests = h2::connect(plain.addr()).await;
         let request = http::Request::get("http://a/").body(()).unwrap();
         let response = requests.send_request(request, true).unwrap().0;
