@@ -27,6 +27,32 @@ pub type ProcessCustomSession<SV, C> = Arc<
 const DEFAULT_NAME: &str = "Pingora HTTP Proxy Service";
 
 /// Returns a proxy, without a service around it.
+///
+/// ```
+/// # use async_trait::async_trait;
+/// # use pingora_core::prelude::*;
+/// # use pingora_proxy::{ProxyHttp, Session, http_proxy};
+/// # struct MyProxy;
+/// # #[async_trait]
+/// # impl ProxyHttp for MyProxy {
+/// #     type CTX = ();
+/// #     fn new_ctx(&self) {}
+/// #     async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
+/// #         Ok(Box::new(HttpPeer::new("127.0.0.1:80", false, String::new())))
+/// #     }
+/// # }
+/// use std::sync::Arc;
+/// use pingora_core::apps::HttpServerOptions;
+/// use pingora_core::server::configuration::ServerConf;
+/// use pingora_core::services::listening::Service;
+///
+/// let conf = Arc::new(ServerConf::default());
+/// let mut proxy = http_proxy(&conf, MyProxy);
+/// let mut options = HttpServerOptions::default();
+/// options.h2c = true;
+/// proxy.server_options = Some(options);
+/// let service = Service::new("edge".to_string(), proxy);
+/// ```
 pub fn http_proxy<SV>(conf: &Arc<ServerConf>, inner: SV) -> HttpProxy<SV>
 where
     SV: ProxyHttp,
@@ -37,6 +63,26 @@ where
 }
 
 /// Returns a service of the proxy; add listeners and give it to a server.
+///
+/// ```
+/// # use async_trait::async_trait;
+/// # use pingora_core::prelude::*;
+/// # use pingora_proxy::{ProxyHttp, Session, http_proxy_service};
+/// # struct MyProxy;
+/// # #[async_trait]
+/// # impl ProxyHttp for MyProxy {
+/// #     type CTX = ();
+/// #     fn new_ctx(&self) {}
+/// #     async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
+/// #         Ok(Box::new(HttpPeer::new("127.0.0.1:80", false, String::new())))
+/// #     }
+/// # }
+/// let mut server = Server::new(None)?;
+/// let mut proxy = http_proxy_service(&server.configuration, MyProxy);
+/// proxy.add_tcp("127.0.0.1:8080");
+/// server.add_service(proxy);
+/// # Ok::<(), Box<Error>>(())
+/// ```
 pub fn http_proxy_service<SV>(conf: &Arc<ServerConf>, inner: SV) -> Service<HttpProxy<SV, ()>>
 where
     SV: ProxyHttp,
@@ -140,7 +186,7 @@ where
     SV::CTX: Send + Sync + 'static,
     C: custom::Connector,
 {
-    /// Sets the name for logs.
+    /// Sets the name for logs and threads; `Pingora HTTP Proxy Service` by default.
     pub fn name(mut self, name: impl AsRef<str>) -> Self {
         self.name = name.as_ref().to_owned();
         self
@@ -165,7 +211,7 @@ where
         }
     }
 
-    /// Sets how clients are treated.
+    /// Sets how clients are treated, instead of the defaults.
     pub fn server_options(mut self, options: HttpServerOptions) -> Self {
         self.server_options = Some(options);
         self

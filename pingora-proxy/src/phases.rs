@@ -81,7 +81,8 @@ pub trait ProxyHttp {
     /// Returns the context of a new request.
     fn new_ctx(&self) -> Self::CTX;
 
-    /// Returns where to send the request; runs again before every retry.
+    /// Returns where to send the request; runs again before every retry, at most
+    /// [`max_retries`](pingora_core::server::configuration::ServerConf::max_retries) times in all.
     ///
     /// An error ends the request: 500, unless its source or type says otherwise.
     async fn upstream_peer(
@@ -469,12 +470,12 @@ pub trait ProxyHttp {
         }
     }
 
-    /// Returns whether an error is not to be logged.
+    /// Returns whether an error is not to be logged; false by default.
     fn suppress_error_log(&self, _session: &Session, _ctx: &Self::CTX, _error: &Error) -> bool {
         false
     }
 
-    /// Returns whether a warning is not to be logged.
+    /// Returns whether a warning is not to be logged; false by default.
     fn suppress_proxy_warn_log(
         &self,
         _session: &Session,
@@ -485,7 +486,7 @@ pub trait ProxyHttp {
         false
     }
 
-    /// Returns how a request is named in error logs.
+    /// Returns how a request is named in error logs: by default as in `GET /a, Host: b`.
     fn request_summary(&self, session: &Session, _ctx: &Self::CTX) -> String {
         session.as_ref().request_summary()
     }

@@ -25,7 +25,8 @@ use crate::{ProxyHttp, Session};
 
 /// A reverse proxy: the hooks of a [`ProxyHttp`] between clients and upstreams.
 ///
-/// [`http_proxy_service`](crate::http_proxy_service) makes one and the service around it.
+/// [`http_proxy_service`](crate::http_proxy_service) makes one and the service around it,
+/// [`http_proxy`](crate::http_proxy) one alone.
 pub struct HttpProxy<SV, C = ()>
 where
     C: custom::Connector,

@@ -17,7 +17,7 @@ use crate::protocols::http::v2::server::H2Options;
 use crate::protocols::http::{HttpTask, ServerSession};
 use crate::server::ShutdownWatch;
 
-/// An HTTP server that answers each request with a whole response.
+/// An HTTP server that answers each request with a whole response; [`HttpServer`] has an example.
 #[async_trait]
 pub trait ServeHttp {
     /// Returns the response to the request in `http_session`, whose head was read.
@@ -52,6 +52,7 @@ where
 /// # use http::Response;
 /// # use pingora_core::apps::http_app::{HttpServer, ServeHttp};
 /// # use pingora_core::protocols::http::ServerSession;
+/// # use pingora_core::services::listening::Service;
 /// struct Hello;
 ///
 /// #[async_trait]
@@ -61,8 +62,11 @@ where
 ///     }
 /// }
 ///
-/// let mut server = HttpServer::new_app(Hello);
-/// server.server_options = Some(Default::default());
+/// let mut app = HttpServer::new_app(Hello);
+/// app.server_options = Some(Default::default());
+/// let mut service = Service::new("hello".to_string(), app);
+/// service.add_tcp("127.0.0.1:8080");
+/// // server.add_service(service);
 /// ```
 pub struct HttpServer<SV> {
     app: SV,

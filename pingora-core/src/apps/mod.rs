@@ -21,6 +21,8 @@ use crate::protocols::http::{HttpLimits, ReusableHttpStream, ServerSession};
 use crate::server::ShutdownWatch;
 
 /// An application that serves connections.
+///
+/// [`Service`](crate::services::listening::Service) has an example, and gives it connections.
 #[async_trait]
 pub trait ServerApp {
     /// Serves a connection; returns it when it may carry more, `None` when it is done.
@@ -55,15 +57,15 @@ pub struct HttpServerOptions {
     pub force_custom: bool,
     /// Pass on `CONNECT` requests instead of answering 405. Default: no.
     pub allow_connect_method_proxying: bool,
-    /// Requests a connection may carry before it is closed. Default: without limit.
+    /// Requests a connection may carry before it is closed; `None`, the default: without limit.
     pub keepalive_request_limit: Option<u32>,
-    /// How long an HTTP/2 connection may be without a request. Default: 60 s.
+    /// How long an HTTP/2 connection may be without a request; `None`, the default: 60 s.
     pub h2_idle_timeout: Option<Duration>,
     /// The bounds on what a client may send, with defaults that protect.
     pub limits: HttpLimits,
 }
 
-/// What one request on an HTTP/1 connection leaves to the next.
+/// What one request on an HTTP/1 connection leaves to the next; see [`HttpServerApp`].
 #[derive(Debug)]
 pub struct HttpPersistentSettings {
     keepalive_timeout: Option<u64>,
@@ -138,7 +140,7 @@ impl HttpPersistentSettings {
     }
 }
 
-/// A connection that can carry another request.
+/// A connection that can carry another request; see [`HttpServerApp`].
 #[derive(Debug)]
 pub struct ReusedHttpStream {
     stream: Stream,
@@ -173,6 +175,40 @@ impl ReusedHttpStream {
 }
 
 /// An application that serves HTTP requests.
+///
+/// Most implement [`ServeHttp`](http_app::ServeHttp) instead, or are proxies.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use async_trait::async_trait;
+/// use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
+/// use pingora_core::protocols::http::ServerSession;
+/// use pingora_core::server::ShutdownWatch;
+/// use pingora_http::ResponseHeader;
+///
+/// /// Answers every request with 204.
+/// struct NoContent;
+///
+/// #[async_trait]
+/// impl HttpServerApp for NoContent {
+///     async fn process_new_http(
+///         self: &Arc<Self>,
+///         mut session: ServerSession,
+///         _shutdown: &ShutdownWatch,
+///     ) -> Option<ReusedHttpStream> {
+///         if !session.read_request().await.ok()? {
+///             return None;
+///         }
+///         let head = ResponseHeader::build(204, None).ok()?;
+///         session.write_response_header(Box::new(head)).await.ok()?;
+///         // What the next request on this connection starts with.
+///         let settings = HttpPersistentSettings::for_session(&session);
+///         let connection = session.finish().await.ok()??;
+///         Some(ReusedHttpStream::from_reusable_stream(connection, settings))
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait HttpServerApp {
     /// Serves one request; returns the connection when it can carry another.

@@ -38,6 +38,31 @@ use crate::server::ListenFds;
 pub(crate) const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Callbacks of the TLS handshake of accepted connections.
+///
+/// ```
+/// use std::any::Any;
+/// use std::sync::Arc;
+///
+/// use async_trait::async_trait;
+/// use pingora_core::listeners::{TlsAccept, TlsAcceptCallbacks};
+/// use pingora_core::protocols::tls::TlsRef;
+///
+/// /// Notes when the handshake was complete.
+/// struct Note;
+///
+/// #[async_trait]
+/// impl TlsAccept for Note {
+///     async fn handshake_complete_callback(
+///         &self,
+///         _ssl: &TlsRef,
+///     ) -> Option<Arc<dyn Any + Send + Sync>> {
+///         Some(Arc::new(std::time::Instant::now()))
+///     }
+/// }
+///
+/// let callbacks: TlsAcceptCallbacks = Box::new(Note);
+/// // TlsSettings::with_callbacks(callbacks)
+/// ```
 #[async_trait]
 pub trait TlsAccept {
     /// Is called when the client has said what it wants, to choose a certificate. Does nothing by
@@ -58,6 +83,35 @@ pub trait TlsAccept {
 pub type TlsAcceptCallbacks = Box<dyn TlsAccept + Send + Sync>;
 
 /// Works on a connection before TLS: reads a PROXY protocol header, for example.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use async_trait::async_trait;
+/// use pingora_core::listeners::{Listeners, PreTlsProcess};
+/// use pingora_core::protocols::l4::stream::Stream;
+/// use pingora_error::{Error, ErrorType, OrErr, Result};
+/// use tokio::io::AsyncReadExt;
+///
+/// /// Serves connections that begin with a word.
+/// struct Word;
+///
+/// #[async_trait]
+/// impl PreTlsProcess for Word {
+///     async fn process(&self, stream: &mut Stream) -> Result<()> {
+///         let mut word = [0; 6];
+///         let read = stream.read_exact(&mut word).await;
+///         read.or_err(ErrorType::ReadError, "while reading the word")?;
+///         match &word {
+///             b"sesame" => Ok(()),
+///             _ => Error::e_explain(ErrorType::ReadError, "another word"),
+///         }
+///     }
+/// }
+///
+/// let mut listeners = Listeners::tcp("127.0.0.1:8080");
+/// listeners.set_pre_tls_callback(Arc::new(Word));
+/// ```
 #[async_trait]
 pub trait PreTlsProcess: Send + Sync {
     /// Is called on each accepted connection before the TLS handshake, or before the first read
@@ -111,7 +165,7 @@ impl Listeners {
         listeners
     }
 
-    /// Returns listeners with one Unix socket at the path `addr`.
+    /// Returns listeners with one Unix socket at the path `addr`, as [`add_uds`](Self::add_uds) adds it.
     pub fn uds(addr: &str, perm: Option<Permissions>) -> Self {
         let mut listeners = Self::new();
         listeners.add_uds(addr, perm);

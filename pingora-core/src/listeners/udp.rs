@@ -41,6 +41,16 @@ pub struct UdpSocketOptions {
 }
 
 /// A UDP socket that serves an address.
+///
+/// ```
+/// # tokio_test::block_on(async {
+/// use pingora_core::listeners::udp::{UdpListener, UdpSocketOptions};
+///
+/// let listener = UdpListener::bind("127.0.0.1:0", &UdpSocketOptions::default(), None).await?;
+/// assert_ne!(listener.local_addr().port(), 0);
+/// # Ok::<(), Box<pingora_error::Error>>(())
+/// # }).unwrap();
+/// ```
 pub struct UdpListener {
     socket: UdpSocket,
     address: SocketAddr,

@@ -48,9 +48,10 @@ use crate::server::ShutdownWatch;
 /// ```
 #[async_trait]
 pub trait BackgroundService {
-    /// Does the work, then lets dependents wait until this has marked itself ready.
+    /// Does the work; the services that depend on this one start when `ready_notifier` says so, or
+    /// is dropped.
     ///
-    /// By default it is ready at once and runs [`start`](BackgroundService::start).
+    /// By default it says so at once and runs [`start`](BackgroundService::start).
     async fn start_with_ready_notifier(
         &self,
         shutdown: ShutdownWatch,
@@ -65,12 +66,25 @@ pub trait BackgroundService {
 }
 
 /// A [`BackgroundService`] as a service of a server. [`background_service`] makes one.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use pingora_core::services::background::{BackgroundService, background_service};
+/// # struct Prices;
+/// # impl BackgroundService for Prices {}
+///
+/// let refresh = background_service("prices", Prices);
+/// // What it refreshes, for those who use it.
+/// let prices: Arc<Prices> = refresh.task();
+/// // server.add_service(refresh);
+/// ```
 pub struct GenBackgroundService<A> {
     // The name of the service and its threads.
     name: String,
     // Shared with the program, which may want to use what the service refreshes.
     task: Arc<A>,
-    /// The number of threads, or `None` for that of the configuration. Default: 1.
+    /// The number of threads; `None`: that of the configuration. Default: 1.
     pub threads: Option<usize>,
 }
 

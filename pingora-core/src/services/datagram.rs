@@ -60,7 +60,7 @@ pub struct Service<A> {
     addresses: Vec<(String, UdpSocketOptions)>,
     app_logic: Option<Arc<A>>,
     bound: watch::Sender<Vec<String>>,
-    /// The number of threads of this service; `None` for that of the configuration.
+    /// The number of threads of this service; `None`, the default: that of the configuration.
     pub threads: Option<usize>,
 }
 

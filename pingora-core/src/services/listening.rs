@@ -83,7 +83,7 @@ pub struct Service<A> {
     app_logic: Option<Arc<A>>,
     bound: watch::Sender<Vec<String>>,
     runtime_opts_override: Option<RuntimeOptsOverride>,
-    /// The number of threads of this service; `None` for that of the configuration.
+    /// The number of threads of this service; `None`, the default: that of the configuration.
     pub threads: Option<usize>,
 }
 

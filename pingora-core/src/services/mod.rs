@@ -79,7 +79,7 @@ pub trait ServiceWithDependents: Send + Sync {
     /// Returns the name of the service, for logs and the names of its threads.
     fn name(&self) -> &str;
 
-    /// Returns the number of threads of the service, or `None` for that of the configuration.
+    /// Returns the number of threads of the service; `None`, the default: that of the configuration.
     fn threads(&self) -> Option<usize> {
         None
     }
@@ -161,7 +161,7 @@ pub trait Service: Sync + Send {
     /// Returns the name of the service, for logs and the names of its threads.
     fn name(&self) -> &str;
 
-    /// Returns the number of threads of the service, or `None` for that of the configuration.
+    /// Returns the number of threads of the service; `None`, the default: that of the configuration.
     fn threads(&self) -> Option<usize> {
         None
     }

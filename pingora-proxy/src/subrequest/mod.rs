@@ -63,7 +63,7 @@ impl Ctx {
     }
 }
 
-/// Makes a [`Ctx`].
+/// Makes a [`Ctx`], which has an example.
 #[derive(Default)]
 pub struct CtxBuilder {
     body_mode: BodyMode,

@@ -170,6 +170,26 @@ impl PipeSubrequestError {
 ///
 /// Not cancel-safe: dropped, it leaves a response that has begun without its end. The subrequest
 /// then ends with an error.
+///
+/// ```
+/// use pingora_error::Result;
+/// use pingora_proxy::Session;
+/// use pingora_proxy::subrequest::Ctx;
+/// use pingora_proxy::subrequest::pipe::{InputBody, InputBodyType, pipe_subrequest};
+///
+/// /// For `request_filter`: answers with what the own proxy says to `/banner`.
+/// async fn answer_with_banner(session: &mut Session) -> Result<bool> {
+///     let Some(spawner) = session.subrequest_spawner.clone() else {
+///         return Ok(false);
+///     };
+///     let (mut subrequest, handle) = spawner.create_subrequest(session, Ctx::builder().build());
+///     let head = subrequest.session_mut().req_header_mut();
+///     head.set_uri(http::Uri::from_static("/banner"));
+///     let body = InputBodyType::Preset(InputBody::NoBody);
+///     let piped = pipe_subrequest(session, subrequest, handle, |piece| Ok(Some(piece)), body).await;
+///     piped.map(|_| true).map_err(|failed| failed.error)
+/// }
+/// ```
 pub async fn pipe_subrequest<F>(
     session: &mut Session,
     mut subrequest: PreparedSubrequest,

@@ -97,7 +97,8 @@ impl SubrequestSpawner {
     }
 }
 
-/// A subrequest that was not started yet.
+/// A subrequest that was not started yet; [`pipe_subrequest`](super::pipe::pipe_subrequest) has an
+/// example.
 pub struct PreparedSubrequest {
     app: Arc<dyn Subrequest + Send + Sync>,
     session: Box<ServerSession>,

@@ -107,6 +107,15 @@ pub trait ProxyTcp: Send + Sync {
 }
 
 /// How long things may take in a TCP proxy.
+///
+/// ```
+/// use std::time::Duration;
+/// use pingora_proxy::tcp::TcpProxyOptions;
+///
+/// let mut options = TcpProxyOptions::default();
+/// options.idle_timeout = Some(Duration::from_secs(3600));
+/// // service.app_logic_mut().expect("not started yet").options = options;
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TcpProxyOptions {

@@ -153,6 +153,14 @@ impl UdpPeer {
 
 /// How much there may be of everything in a UDP proxy. The defaults suit servers on the internet;
 /// see [the module](self) for what they protect from.
+///
+/// ```
+/// use pingora_proxy::udp::UdpProxyOptions;
+///
+/// let mut options = UdpProxyOptions::default();
+/// options.replies_per_datagram = Some(1);
+/// // service.app_logic_mut().expect("not started yet").options = options;
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct UdpProxyOptions {

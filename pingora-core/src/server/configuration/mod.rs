@@ -115,7 +115,8 @@ pub struct ServerConf {
     /// Default: none, which is 1024.
     #[cfg(feature = "s2n")]
     pub s2n_config_cache_size: Option<usize>,
-    /// The most times one request is tried again. Default: 16.
+    /// The most tries of one request in all; of one connection in TCP proxies, of one session in UDP
+    /// proxies. 0 means 1. Default: 16.
     pub max_retries: usize,
     /// The number of times, one second apart, that the processes of an upgrade try to reach each
     /// other. Default: none, which is 5.

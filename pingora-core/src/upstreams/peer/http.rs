@@ -73,6 +73,16 @@ impl HttpPeer {
     /// Returns the peer at `ip_addr` and `port` behind a CONNECT proxy.
     ///
     /// The proxy listens on the Unix socket at the path `next_hop` and is sent `headers`.
+    ///
+    /// ```
+    /// use std::collections::BTreeMap;
+    /// use pingora_core::upstreams::peer::HttpPeer;
+    ///
+    /// let headers = BTreeMap::from([("X-Team".to_string(), b"edge".to_vec())]);
+    /// let address = [192, 0, 2, 7].into();
+    /// let peer = HttpPeer::new_proxy("/run/egress.sock", address, 443, true, "a.example", headers);
+    /// assert!(peer.is_tls() && peer.proxy.is_some());
+    /// ```
     pub fn new_proxy(
         next_hop: &str,
         ip_addr: IpAddr,

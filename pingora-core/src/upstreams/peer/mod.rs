@@ -45,7 +45,7 @@ use crate::utils::tls::CertKey;
 /// A remote server and how to connect to it.
 ///
 /// The methods with a default read the [`PeerOptions`], so an implementation usually has the four
-/// required ones and [`get_peer_options`](Peer::get_peer_options).
+/// required ones and [`get_peer_options`](Peer::get_peer_options). What `None` means is said there.
 ///
 /// ```
 /// use std::fmt;
@@ -131,12 +131,12 @@ pub trait Peer: Display + Clone {
         self.get_peer_options()?.bind_to.as_ref()
     }
 
-    /// Returns how long a connection may take to open, not counting TLS.
+    /// Returns how long a name lookup and a connection may take to open together, not counting TLS.
     fn connection_timeout(&self) -> Option<Duration> {
         self.get_peer_options()?.connection_timeout
     }
 
-    /// Returns how long a connection may take to open, counting a proxy and TLS.
+    /// Returns how long all that may take, counting a proxy and TLS.
     fn total_connection_timeout(&self) -> Option<Duration> {
         self.get_peer_options()?.total_connection_timeout
     }
@@ -271,7 +271,7 @@ pub struct HttpPeer {
     pub proxy: Option<Proxy>,
     /// The certificate to present to the server.
     pub client_cert_key: Option<Arc<CertKey>>,
-    /// Peers with different keys do not share connections.
+    /// Peers with different keys do not share connections. 0 unless set.
     pub group_key: u64,
     /// How to connect.
     pub options: PeerOptions,
