@@ -15,7 +15,8 @@ pub(super) const DEFAULT_POOL_SIZE: usize = 128;
 pub type PoolCallback = Arc<dyn Fn(Duration) + Send + Sync>;
 
 impl ConnectorOptions {
-    /// Returns the options of a server's configuration.
+    /// Returns the options of a server's configuration, with room for
+    /// `upstream_keepalive_pool_size` idle connections for each of its `threads`.
     ///
     /// An address of `client_bind_to_ipv4` or `_ipv6` that is no IP address of that kind is left
     /// out with an error in the log.
@@ -26,7 +27,8 @@ impl ConnectorOptions {
             debug_ssl_keylog: server_conf.upstream_debug_ssl_keylog,
             #[cfg(feature = "s2n")]
             s2n_config_cache_size: server_conf.s2n_config_cache_size,
-            keepalive_pool_size: server_conf.upstream_keepalive_pool_size,
+            keepalive_pool_size: (server_conf.upstream_keepalive_pool_size)
+                .saturating_mul(server_conf.threads),
             offload_threadpool: server_conf.upstream_connect_offload_threadpool(),
             bind_to_v4: bind_addresses(&server_conf.client_bind_to_ipv4, IpAddr::is_ipv4),
             bind_to_v6: bind_addresses(&server_conf.client_bind_to_ipv6, IpAddr::is_ipv6),

@@ -286,13 +286,14 @@ async fn connecting_on_other_threads() {
 #[test]
 fn options_of_a_configuration() {
     let conf = crate::server::configuration::ServerConf {
+        threads: 3,
         upstream_keepalive_pool_size: 77,
         client_bind_to_ipv4: vec!["127.0.0.1".into(), "::1".into(), "nonsense".into()],
         client_bind_to_ipv6: vec!["::1".into(), "127.0.0.1".into()],
         ..Default::default()
     };
     let options = ConnectorOptions::from_server_conf(&conf);
-    assert_eq!(options.keepalive_pool_size, 77);
+    assert_eq!(options.keepalive_pool_size, 3 * 77);
     assert_eq!(options.bind_to_v4, ["127.0.0.1:0".parse().unwrap()]);
     assert_eq!(options.bind_to_v6, ["[::1]:0".parse().unwrap()]);
 }

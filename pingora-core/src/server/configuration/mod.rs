@@ -96,7 +96,8 @@ pub struct ServerConf {
     /// The IPv6 addresses upstream connections may be made from. Default: empty, the system
     /// chooses.
     pub client_bind_to_ipv6: Vec<String>,
-    /// The number of idle upstream connections kept for each thread. Default: 128.
+    /// The number of idle upstream connections kept for each of `threads`, which share them.
+    /// Default: 128.
     pub upstream_keepalive_pool_size: usize,
     /// The number of separate thread pools upstream connections are made on. Takes effect
     /// together with `upstream_connect_offload_thread_per_pool`. Default: none.
