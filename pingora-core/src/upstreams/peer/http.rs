@@ -47,7 +47,7 @@ impl fmt::Display for Scheme {
 }
 
 impl HttpPeer {
-    /// Returns the peer at `address`, with TLS when `tls`, where `sni` is the server name.
+    /// Returns the peer at `address`, with TLS when `tls`, where [`sni`](Self::sni) is the server name.
     ///
     /// `address` is `"host:port"`, `("host", port)`, a socket address, or any other type with
     /// socket addresses, of which the first is taken. A host name is not looked up here but when

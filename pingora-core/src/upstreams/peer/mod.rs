@@ -265,7 +265,8 @@ pub struct HttpPeer {
     pub _address: SocketAddr,
     /// Whether to use TLS.
     pub scheme: Scheme,
-    /// The server name for TLS, checked against the certificate.
+    /// The server name to ask for in TLS, which the certificate must be valid for. Empty: none is asked
+    /// for, and the certificate must be valid for the host name or the address that is connected to.
     pub sni: String,
     /// The CONNECT proxy to go through.
     pub proxy: Option<Proxy>,
