@@ -127,6 +127,21 @@ where
     requests.ready().await.expect("a new connection is ready")
 }
 
+/// Sends a request with this body, or without one if it is empty; returns the response.
+pub async fn send(
+    requests: &mut SendRequest<Bytes>,
+    request: Request<()>,
+    body: &'static str,
+) -> Response<RecvStream> {
+    let sent = requests.send_request(request, body.is_empty());
+    let (response, mut stream) = sent.expect("the connection takes requests");
+    if !body.is_empty() {
+        let sent = stream.send_data(body.into(), true);
+        sent.expect("the stream was just opened");
+    }
+    within("a response", response).await.expect("a response")
+}
+
 /// Reads a body to its end; returns it and the trailers.
 pub async fn read(mut body: RecvStream) -> Result<(Bytes, HeaderMap), ::h2::Error> {
     let mut whole = Vec::new();

@@ -7,7 +7,7 @@ use pingora::http::ResponseHeader;
 use pingora::modules::http::HttpModules;
 use pingora::modules::http::grpc_web::{GrpcWeb, GrpcWebBridge};
 use pingora::prelude::*;
-use pingora_e2e::harness::{self, peer};
+use pingora_e2e::harness::{self, Running, peer};
 use pingora_test_support::client::{Client, Response};
 use pingora_test_support::origin::{Origin, Reply};
 use pingora_test_support::raw::{self, Listener};
@@ -53,6 +53,14 @@ const FRAME: &[u8] = b"\x80\0\0\0\x0fgrpc-status:0\r\n";
 const GRPC_REPLY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/grpc+proto\r\n\
     Transfer-Encoding: chunked\r\nTrailer: grpc-status\r\n\r\na\r\n\0\0\0\0\x05hello\r\n0\r\ngrpc-status: 0\r\n\r\n";
 
+/// A server that speaks gRPC, a bridge before it, and a client.
+async fn bridged() -> (Origin, Running, Client) {
+    let origin = Origin::start(|_| Reply::raw(GRPC_REPLY)).await;
+    let proxy = harness::proxy(Bridged(origin.addr())).await;
+    let client = Client::connect(proxy.addr()).await;
+    (origin, proxy, client)
+}
+
 async fn call(client: &mut Client, content_type: &str, body: &[u8]) -> Response {
     let fields = [("Content-Type", content_type), ("X-Grpc-Web", "1")];
     client.request("POST", "/s/m", &fields, body).await
@@ -61,9 +69,7 @@ async fn call(client: &mut Client, content_type: &str, body: &[u8]) -> Response 
 #[test]
 fn messages_and_trailers_cross_the_bridge() {
     harness::run(async {
-        let origin = Origin::start(|_| Reply::raw(GRPC_REPLY)).await;
-        let proxy = harness::proxy(Bridged(origin.addr())).await;
-        let mut client = Client::connect(proxy.addr()).await;
+        let (origin, _proxy, mut client) = bridged().await;
         let text = [MESSAGE_TEXT.as_bytes(), b"gAAAAA9ncnBjLXN0YXR1czowDQo="].concat();
         let cases = [
             (
@@ -104,9 +110,7 @@ fn messages_and_trailers_cross_the_bridge() {
 #[test]
 fn what_is_not_grpc_web_passes() {
     harness::run(async {
-        let origin = Origin::start(|_| Reply::raw(GRPC_REPLY)).await;
-        let proxy = harness::proxy(Bridged(origin.addr())).await;
-        let mut client = Client::connect(proxy.addr()).await;
+        let (origin, _proxy, mut client) = bridged().await;
         let response = call(&mut client, "text/plain", b"abc").await;
         assert_eq!(response.body, MESSAGE);
         assert_eq!(origin.requests()[0].header("te"), None);
@@ -117,9 +121,7 @@ fn what_is_not_grpc_web_passes() {
 #[test]
 fn text_that_is_not_base64_is_refused() {
     harness::run(async {
-        let origin = Origin::start(|_| Reply::raw(GRPC_REPLY)).await;
-        let proxy = harness::proxy(Bridged(origin.addr())).await;
-        let mut client = Client::connect(proxy.addr()).await;
+        let (_origin, _proxy, mut client) = bridged().await;
         let response = call(&mut client, "application/grpc-web-text", b"!!!!").await;
         assert_eq!(response.status, 400);
     });

@@ -60,9 +60,7 @@ fn resets_of_stalled_uploads() {
             .await;
             stream.send_reset(Reason::CANCEL);
         }
-        let (response, mut stream) = requests.send_request(post("/"), false).unwrap();
-        stream.send_data("small".into(), true).unwrap();
-        let response = within("a response", response).await.unwrap();
+        let response = h2::send(&mut requests, post("/"), "small").await;
         assert_eq!(h2::read(response.into_body()).await.unwrap().0, "small");
     });
 }
@@ -111,13 +109,11 @@ fn stalled_streams_stop_nobody() {
             .wait_for("all streams", |seen| seen.streams == 20)
             .await;
         for _ in 0..50 {
-            let response = requests.send_request(get("/small"), true).unwrap().0;
-            let response = within("a response", response).await.unwrap();
+            let response = h2::send(&mut requests, get("/small"), "").await;
             assert_eq!(h2::read(response.into_body()).await.unwrap().0, "small");
         }
         // One large response that is taken gets through beside those that are not.
-        let response = requests.send_request(get("/large"), true).unwrap().0;
-        let response = within("a response", response).await.unwrap();
+        let response = h2::send(&mut requests, get("/large"), "").await;
         let (body, _) = h2::read(response.into_body()).await.unwrap();
         assert_eq!(body.len(), 16 << 20);
         assert_eq!(origin.counts().connections, 1);
@@ -153,9 +149,7 @@ fn requests_sent_twice() {
             let origin = failing_origin(failure, seen).await;
             let proxy = proxy_h2c(ForwardH2(origin)).await;
             let mut requests = h2::connect(proxy.addr()).await;
-            let (response, mut stream) = requests.send_request(post("/"), false).unwrap();
-            stream.send_data("hello".into(), true).unwrap();
-            let response = within("a response", response).await.unwrap();
+            let response = h2::send(&mut requests, post("/"), "hello").await;
             assert_eq!(response.status(), status, "{failure:?}");
             assert_eq!(bodies.load(Ordering::Relaxed), tries, "{failure:?}");
         }
@@ -229,9 +223,7 @@ fn goaway_of_the_origin() {
             });
             let proxy = proxy_h2c(ForwardH2(addr)).await;
             let mut requests = h2::connect(proxy.addr()).await;
-            let (response, mut stream) = requests.send_request(post("/"), false).unwrap();
-            stream.send_data("hello".into(), true).unwrap();
-            let response = within("a response", response).await.unwrap();
+            let response = h2::send(&mut requests, post("/"), "hello").await;
             assert_eq!(response.status(), status, "{last}");
             assert_eq!(served.await.unwrap(), connections);
         }
@@ -292,8 +284,7 @@ fn answers_without_an_upstream() {
         let proxy = proxy_h2c(Answers).await;
         let mut requests = h2::connect(proxy.addr()).await;
         for at in 0..1000 {
-            let response = requests.send_request(get("/"), true).unwrap().0;
-            let response = within("a response", response).await.unwrap();
+            let response = h2::send(&mut requests, get("/"), "").await;
             let body = h2::read(response.into_body()).await;
             assert_eq!(body.unwrap().0, "hello", "{at}");
         }
@@ -391,9 +382,7 @@ fn connections_lost_before_the_request() {
             });
             let proxy = proxy_h2c(proxy).await;
             let mut requests = h2::connect(proxy.addr()).await;
-            let (response, mut stream) = requests.send_request(post("/"), false).unwrap();
-            stream.send_data("hello".into(), true).unwrap();
-            let response = within("a response", response).await.unwrap();
+            let response = h2::send(&mut requests, post("/"), "hello").await;
             assert_eq!(response.status(), 200);
             served.await.unwrap();
         }
@@ -411,8 +400,7 @@ fn connections_closed_on_reuse() {
             let proxy = proxy_h2c(ForwardH2(origin)).await;
             let mut requests = h2::connect(proxy.addr()).await;
             for status in [200, status] {
-                let response = requests.send_request(request.clone(), true).unwrap().0;
-                let response = within("a response", response).await.unwrap();
+                let response = h2::send(&mut requests, request.clone(), "").await;
                 assert_eq!(response.status(), status, "{request:?}");
             }
             assert_eq!(heads.load(Ordering::Relaxed), seen, "{request:?}");
@@ -530,9 +518,7 @@ fn requests_larger_than_frames() {
         let proxy = proxy_h2c(proxy).await;
         let mut requests = h2::connect(proxy.addr()).await;
         for _ in 0..3 {
-            let (response, mut stream) = requests.send_request(post("/"), false).unwrap();
-            stream.send_data("small".into(), true).unwrap();
-            let response = within("a response", response).await.unwrap();
+            let response = h2::send(&mut requests, post("/"), "small").await;
             let (text, _) = h2::read(response.into_body()).await.unwrap();
             assert_eq!(text, "10 300000 true");
         }
