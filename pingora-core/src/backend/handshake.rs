@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::future::Future;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use pingora_error::{Error, ErrorType, Result};
@@ -12,7 +13,7 @@ use super::hello::{self, ClientHelloHook};
 use super::settings::TLS_CONF_ERR;
 use crate::connectors::offload::{AbortOnDrop, OffloadRuntime};
 use crate::protocols::{Peek, TimingDigest};
-use crate::upstreams::peer::{Peer, Unresolved, placeholder_port};
+use crate::upstreams::peer::{Peer, Unresolved, unresolved_of};
 
 /// How long a TLS handshake with a server may take when the peer has no timeout at all.
 const DEFAULT_UPSTREAM_HANDSHAKE: Duration = Duration::from_secs(60);
@@ -138,27 +139,30 @@ pub(super) fn identity_of<P: Peer>(peer: &P) -> Result<Identity<'_>> {
     }
     let alternative = peer.alternative_cn().filter(|name| !name.is_empty());
     let name = match peer.sni() {
-        "" => host_name(peer),
-        sni => Some(sni),
+        "" => host_name(peer).map(|name| Cow::from(String::from(&*name))),
+        sni => Some(Cow::from(sni)),
     };
-    let address = match name {
+    let address = match &name {
         Some(name) => name.parse().ok(),
         None => peer.address().as_inet().map(|address| address.ip()),
     };
     match (address, name, alternative) {
         (Some(address), _, None) => Ok(Identity::Address(address)),
-        (Some(_), _, Some(alternative)) => Ok(Identity::Names(vec![alternative.into()])),
+        (Some(_), _, Some(alternative)) => {
+            Ok(Identity::Names(vec![Cow::from(alternative.as_str())]))
+        }
         (None, None, None) => Error::e_explain(
             ErrorType::InvalidCert,
             "there is no server name to check the certificate for",
         ),
         (None, name, alternative) => {
-            let plain = name.into_iter().map(Cow::from);
-            let legal = name.and_then(without_underscores).map(Cow::from);
-            let alternative = alternative.map(Cow::from);
-            Ok(Identity::Names(
-                plain.chain(legal).chain(alternative).collect(),
-            ))
+            let legal = name.as_deref().and_then(without_underscores);
+            let names = [
+                name,
+                legal.map(Cow::from),
+                alternative.map(|name| Cow::from(name.as_str())),
+            ];
+            Ok(Identity::Names(names.into_iter().flatten().collect()))
         }
     }
 }
@@ -180,9 +184,10 @@ pub(crate) fn ensure_supported<P: Peer>(peer: &P) -> Result<()> {
 /// # Errors
 /// Those of [`check_name`].
 fn check_names<P: Peer>(peer: &P) -> Result<()> {
+    let host = host_name(peer);
     let names = [
         Some(peer.sni()),
-        host_name(peer),
+        host.as_deref(),
         peer.alternative_cn().map(String::as_str),
     ];
     names.into_iter().flatten().try_for_each(check_name)
@@ -204,9 +209,8 @@ pub(super) fn check_name(name: &str) -> Result<()> {
 }
 
 /// Returns the host name that is looked up to connect to `peer`, `None` for one with an address.
-fn host_name<P: Peer>(peer: &P) -> Option<&str> {
-    placeholder_port(peer.address())?;
-    match peer.get_peer_options()?.unresolved.as_ref()? {
+fn host_name<P: Peer>(peer: &P) -> Option<Arc<str>> {
+    match unresolved_of(peer.address(), peer.get_peer_options())? {
         Unresolved::Name(name) => Some(name),
         Unresolved::Invalid(_) => None,
     }

@@ -21,7 +21,7 @@ use crate::protocols::l4::ext;
 use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::l4::stream::Stream as L4Stream;
 use crate::protocols::{GetProxyDigest, GetSocketDigest, SocketDigest, raw_connect};
-use crate::upstreams::peer::{Peer, Proxy, Unresolved, placeholder_port};
+use crate::upstreams::peer::{Peer, Proxy, Unresolved, placeholder_port, unresolved_of};
 
 /// How long a transport connection may take when the peer has no timeout at all.
 const DEFAULT_CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
@@ -214,7 +214,7 @@ impl L4Connector {
     /// Looks the name of `peer` up and connects to the first of its addresses that answers.
     async fn connect_name<P: Peer + Send + Sync>(&self, peer: &P, port: u16) -> Result<L4Stream> {
         let host = name_of(peer)?;
-        let mut addresses = lookup(&*self.resolver, host, port).await?;
+        let mut addresses = lookup(&*self.resolver, &host, port).await?;
         if let Some(local) = peer.bind_to().and_then(|b| b.addr) {
             addresses.retain(|a| a.is_ipv4() == local.is_ipv4());
         }
@@ -275,8 +275,8 @@ impl L4Connector {
 }
 
 /// Returns the host name of a peer whose address is the placeholder of one.
-fn name_of<P: Peer>(peer: &P) -> Result<&str> {
-    match peer.get_peer_options().and_then(|o| o.unresolved.as_ref()) {
+fn name_of<P: Peer>(peer: &P) -> Result<Arc<str>> {
+    match unresolved_of(peer.address(), peer.get_peer_options()) {
         Some(Unresolved::Name(name)) => Ok(name),
         Some(Unresolved::Invalid(reason)) => {
             Error::e_explain(ErrorType::ConnectNoRoute, reason.to_string())

@@ -3,7 +3,7 @@ use std::net::Ipv4Addr;
 use pingora_error::ErrorSource;
 
 use super::*;
-use crate::upstreams::peer::HttpPeer;
+use crate::upstreams::peer::{HttpPeer, PeerOptions};
 
 #[test]
 fn whom_a_certificate_must_be_valid_for() {
@@ -45,6 +45,18 @@ fn whom_a_certificate_must_be_valid_for() {
 
         peer.options.verify_hostname = false;
         assert_eq!(identity_of(&peer).unwrap(), Identity::Anybody);
+    }
+}
+
+/// The name that is connected to is checked, not one in options made for another peer.
+#[test]
+fn names_of_replaced_options() {
+    let other = HttpPeer::new("other.example:443", true, String::new());
+    let mut peer = HttpPeer::new("host.example:443", true, String::new());
+    for options in [PeerOptions::new(), other.options] {
+        peer.options = options;
+        let expected = Identity::Names(vec!["host.example".into()]);
+        assert_eq!(identity_of(&peer).unwrap(), expected);
     }
 }
 

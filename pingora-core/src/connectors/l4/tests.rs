@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 use super::*;
 use crate::connectors::TransportConnector;
-use crate::upstreams::peer::{BasicPeer, HttpPeer, Tracer, Tracing};
+use crate::upstreams::peer::{BasicPeer, HttpPeer, PeerOptions, Tracer, Tracing};
 
 /// Answers every name with the same addresses, on the port asked for.
 #[derive(Debug)]
@@ -86,13 +86,48 @@ async fn unknown_names_are_errors() {
     assert_eq!(e.etype(), &ErrorType::ConnectNoRoute);
     assert!(e.to_string().contains("\"nonsense\" has no port"), "{e}");
 
-    let mut peer = HttpPeer::new("localhost:80", false, String::new());
-    peer.options = crate::upstreams::peer::PeerOptions::new();
+    let mut peer = BasicPeer::new("nonsense");
+    peer.options = PeerOptions::new();
     let e = connector.new_stream(&peer).await.unwrap_err();
     assert!(
         e.to_string().contains("options of the peer were replaced"),
         "{e}"
     );
+}
+
+/// Notes the names that are asked for.
+#[derive(Debug, Default)]
+struct Noting(StdMutex<Vec<String>>);
+
+#[async_trait]
+impl Resolve for Noting {
+    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<InetAddr>> {
+        self.0.lock().unwrap().push(host.to_string());
+        Ok(vec![InetAddr::from(([127, 0, 0, 1], port))])
+    }
+}
+
+/// Programs replace all options at once, or use those of one peer for another.
+#[tokio::test]
+async fn a_name_outlives_its_options() {
+    let (_listener, port) = listener().await;
+    let names = Arc::new(Noting::default());
+    let connector = TransportConnector::with_resolver(None, names.clone());
+
+    let other = HttpPeer::new(("b.example", port), false, String::new());
+    let mut peer = HttpPeer::new(("a.example", port), false, String::new());
+    let (text, key) = (peer.to_string(), peer.reuse_hash());
+    for options in [PeerOptions::new(), other.options.clone()] {
+        peer.options = options;
+        connector.new_stream(&peer).await.unwrap();
+        assert_eq!((peer.to_string(), peer.reuse_hash()), (text.clone(), key));
+        assert_ne!(peer.reuse_hash(), other.reuse_hash());
+    }
+    let mut basic = BasicPeer::new(&format!("c.example:{port}"));
+    basic.options = other.options;
+    connector.new_stream(&basic).await.unwrap();
+    let asked = names.0.lock().unwrap();
+    assert_eq!(*asked, ["a.example", "a.example", "c.example"]);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::path::Path;
 #[cfg(unix)]
 use pingora_error::{ErrorType, OrErr, Result};
 
-use super::reuse::{SeededHasher, hash_options, hash_place};
+use super::reuse::{SeededHasher, hash_options};
 use super::target::{Target, write_place};
 use super::{BasicPeer, Peer, PeerOptions};
 use crate::protocols::l4::socket::SocketAddr;
@@ -56,7 +56,7 @@ pub(super) fn unix_address(path: &Path) -> Result<SocketAddr> {
 impl fmt::Display for BasicPeer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("addr: ")?;
-        write_place(f, &self._address, self.options.unresolved.as_ref())?;
+        write_place(f, &self._address, &self.options)?;
         write!(f, ", sni: {}, {}", self.sni, self.options)
     }
 }
@@ -76,7 +76,7 @@ impl Peer for BasicPeer {
 
     fn reuse_hash(&self) -> u64 {
         let mut state = SeededHasher::new();
-        hash_place(&self._address, &self.options, &mut state);
+        self._address.hash(&mut state);
         self.sni.hash(&mut state);
         hash_options(&self.options, &mut state);
         state.finish()

@@ -14,7 +14,7 @@ use pingora_error::Result;
 
 #[cfg(unix)]
 use super::basic::unix_address;
-use super::reuse::{SeededHasher, hash_options, hash_place};
+use super::reuse::{SeededHasher, hash_options};
 use super::target::{Target, write_place};
 use super::typed::target_of;
 use super::{HttpPeer, Peer, PeerOptions, Proxy, Tracer};
@@ -139,7 +139,7 @@ impl HttpPeer {
 impl Hash for HttpPeer {
     /// Adds everything that keeps two peers from sharing a connection.
     fn hash<H: Hasher>(&self, state: &mut H) {
-        hash_place(&self._address, &self.options, state);
+        self._address.hash(state);
         self.scheme.hash(state);
         self.sni.hash(state);
         self.proxy.hash(state);
@@ -152,7 +152,7 @@ impl Hash for HttpPeer {
 impl fmt::Display for HttpPeer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("addr: ")?;
-        write_place(f, &self._address, self.options.unresolved.as_ref())?;
+        write_place(f, &self._address, &self.options)?;
         write!(f, ", scheme: {}", self.scheme)?;
         if !self.sni.is_empty() {
             write!(f, ", sni: {}", self.sni)?;

@@ -8,6 +8,7 @@
 mod any;
 mod basic;
 mod http;
+mod names;
 mod options;
 mod policy;
 mod proxy;
@@ -33,7 +34,7 @@ pub use self::tracing::{Tracer, Tracing};
 pub use crate::protocols::tls::ALPN;
 
 pub(crate) use self::any::AnyPeer;
-pub(crate) use self::target::placeholder_port;
+pub(crate) use self::target::{placeholder_port, unresolved_of};
 
 use crate::backend::{PskType, SecurityPolicy};
 use crate::connectors::l4::BindTo;

@@ -10,10 +10,8 @@ use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::OnceLock;
 
 use super::PeerOptions;
-use super::target::placeholder_port;
 use crate::backend::cert::hash_ca;
 use crate::connectors::l4::BindTo;
-use crate::protocols::l4::socket::SocketAddr;
 
 /// A fast hasher with a seed of its own in each process.
 #[derive(Clone, Debug)]
@@ -88,14 +86,6 @@ impl Hasher for SeededHasher {
 fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     (product as u64) ^ (product >> 64) as u64
-}
-
-/// Adds where the peer is: its address, or its name and port.
-pub(super) fn hash_place<H: Hasher>(address: &SocketAddr, options: &PeerOptions, state: &mut H) {
-    address.hash(state);
-    if placeholder_port(address).is_some() {
-        options.unresolved.hash(state);
-    }
 }
 
 /// Adds the options that separate connections.

@@ -1,7 +1,7 @@
 //! Where a peer is: an address, or a name to be looked up when a connection is made.
 //!
-//! [`Target`] is what the constructors parse their argument into. A name leaves the placeholder
-//! [`UNRESOLVED_ADDRESS`] in the address field of the peer and itself in
+//! [`Target`] is what the constructors parse their argument into. A name leaves a placeholder with a
+//! number that stands for it in the address field of the peer (`names.rs`), and itself in
 //! [`PeerOptions::unresolved`](super::PeerOptions); the lookup is in `connectors/resolve.rs`.
 
 use std::fmt;
@@ -10,24 +10,27 @@ use std::sync::Arc;
 
 #[cfg(unix)]
 use super::Proxy;
+use super::{PeerOptions, names};
 use crate::protocols::l4::socket::SocketAddr;
 
 /// The longest host name accepted (RFC 1035: 253 characters and a final dot).
 const MAX_HOST_NAME: usize = 254;
 
-/// The address of a peer that is still a name.
+/// The first 64 bits of the address of a peer that is still a name; the rest is the number of that.
 ///
-/// In the discard-only block (RFC 6666), so that a peer which lost its name, because its options
-/// were replaced, cannot connect to anything.
-pub(super) const UNRESOLVED_ADDRESS: Ipv6Addr =
-    Ipv6Addr::new(0x0100, 0, 0, 0, 0x7065, 0x6572, 0x6e61, 0x6d65);
+/// It is the discard-only block (RFC 6666), so that such an address connects to nothing.
+const PLACEHOLDER_BLOCK: u64 = 0x0100 << 48;
+
+/// The number of a peer whose place makes no sense. No name has it.
+const NO_NAME: u64 = 0;
 
 /// The name of a peer whose address is not known yet.
 ///
 /// Kept in [`PeerOptions::unresolved`](super::PeerOptions) and looked up, without blocking, each
 /// time a connection is made; the port is that of the peer's address. It only counts as long as
 /// the address of the peer is the placeholder its constructor has put there: set another address
-/// and the name is ignored.
+/// and the name is ignored. The placeholder says which name it stands for, so that one in options
+/// that were made for another peer is ignored too.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Unresolved {
@@ -93,8 +96,11 @@ impl Target {
     pub(super) fn into_parts(self) -> (SocketAddr, Option<Unresolved>) {
         match self {
             Target::Address(address) => (address, None),
-            Target::Name(host, port) => (placeholder(port), Some(Unresolved::Name(host))),
-            Target::Invalid(why) => (placeholder(0), Some(Unresolved::Invalid(why))),
+            Target::Name(host, port) => {
+                let address = placeholder(names::remember(&host), port);
+                (address, Some(Unresolved::Name(host)))
+            }
+            Target::Invalid(why) => (placeholder(NO_NAME, 0), Some(Unresolved::Invalid(why))),
         }
     }
 }
@@ -107,19 +113,45 @@ impl From<InetAddr> for Target {
 
 /// Returns the port of a placeholder, `None` for the address of a real peer.
 pub(crate) fn placeholder_port(address: &SocketAddr) -> Option<u16> {
-    match address.as_inet() {
-        Some(InetAddr::V6(v6)) if *v6.ip() == UNRESOLVED_ADDRESS => Some(v6.port()),
-        _ => None,
-    }
+    placeholder_parts(address).map(|(_, port)| port)
+}
+
+/// Returns what a peer of this address and these options was made from; `None` if it has an address
+/// of its own, or if its options were replaced and nobody has used its name for long.
+pub(crate) fn unresolved_of(
+    address: &SocketAddr,
+    options: Option<&PeerOptions>,
+) -> Option<Unresolved> {
+    let (number, _) = placeholder_parts(address)?;
+    let own = options.and_then(|options| options.unresolved.as_ref());
+    let is_meant = |own: &&Unresolved| match own {
+        Unresolved::Name(name) => names::number_of(name) == number,
+        Unresolved::Invalid(_) => number == NO_NAME,
+    };
+    let recall = || names::recall(number).map(Unresolved::Name);
+    own.filter(is_meant).cloned().or_else(recall)
+}
+
+/// Returns number and port of a placeholder.
+fn placeholder_parts(address: &SocketAddr) -> Option<(u64, u16)> {
+    let Some(InetAddr::V6(v6)) = address.as_inet() else {
+        return None;
+    };
+    let bits = v6.ip().to_bits();
+    let is_placeholder = (bits >> 64) as u64 == PLACEHOLDER_BLOCK;
+    is_placeholder.then_some((bits as u64, v6.port()))
 }
 
 /// Writes where a peer is: `name:port` for a name, else its address.
 pub(super) fn write_place(
     f: &mut fmt::Formatter<'_>,
     address: &SocketAddr,
-    name: Option<&Unresolved>,
+    options: &PeerOptions,
 ) -> fmt::Result {
-    match (placeholder_port(address), name) {
+    match (
+        placeholder_port(address),
+        unresolved_of(address, Some(options)),
+    ) {
         (Some(port), Some(Unresolved::Name(host))) => write!(f, "{host}:{port}"),
         (Some(_), Some(Unresolved::Invalid(_))) => f.write_str("invalid"),
         _ => write!(f, "{address}"),
@@ -151,14 +183,11 @@ pub(super) fn leads_to(
     }
 }
 
-/// Returns the address that stands for a name.
-fn placeholder(port: u16) -> SocketAddr {
-    SocketAddr::Inet(InetAddr::V6(SocketAddrV6::new(
-        UNRESOLVED_ADDRESS,
-        port,
-        0,
-        0,
-    )))
+/// Returns the address that stands for the name with this number.
+fn placeholder(number: u64, port: u16) -> SocketAddr {
+    let bits = u128::from(PLACEHOLDER_BLOCK) << 64 | u128::from(number);
+    let address = SocketAddrV6::new(Ipv6Addr::from_bits(bits), port, 0, 0);
+    SocketAddr::Inet(InetAddr::V6(address))
 }
 
 /// Returns whether `host` may be handed to the resolver: not empty, not longer than a name can
