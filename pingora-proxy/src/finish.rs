@@ -61,8 +61,9 @@ where
         if !self.inner.suppress_error_log(session, ctx, e) {
             self.log_failure(session, ctx, e, answered.error_code, tries);
         }
+        let broke_off = began && !is_whole(session);
         match (
-            began || session.response_written().is_none(),
+            broke_off || session.response_written().is_none(),
             answered.can_reuse_downstream,
         ) {
             (true, _) => Fate::Abort,
@@ -119,6 +120,14 @@ where
             }
         }
     }
+}
+
+/// Returns whether the client was sent all of a response: a hook may answer, and then return an error.
+///
+/// HTTP/1 only. A stream of HTTP/2 that has ended is not reset in any case.
+fn is_whole(session: &Session) -> bool {
+    let http1 = session.as_http1();
+    http1.is_some_and(|http1| !http1.was_upgraded() && !http1.needs_end())
 }
 
 /// Ends the exchange with the client after a failure. Boxed: this is rare.

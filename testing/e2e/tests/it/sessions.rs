@@ -14,6 +14,8 @@ use pingora_e2e::harness::{self, Running};
 use pingora_test_support::client::{self, Client};
 use pingora_test_support::origin::{Origin, Reply};
 use pingora_test_support::{Gate, within};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 /// What the session of a request says at the end.
@@ -175,8 +177,13 @@ impl ProxyHttp for Program {
     }
 
     async fn upstream_peer(&self, session: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
-        if session.req_header().uri.path() == "/stays" {
-            session.set_abort_on_close(false);
+        match session.req_header().uri.path() {
+            "/stays" => session.set_abort_on_close(false),
+            "/refuses" => {
+                session.respond_error_with_body(403, AB).await?;
+                return Error::e_explain(ErrorType::new("Refused"), "this test wants it");
+            }
+            _ => (),
         }
         let (addr, version) = self.upstream.expect("the path goes upstream");
         let mut peer = harness::peer(addr);
@@ -424,6 +431,45 @@ fn exchanges_without_a_client() {
         gate.open();
         let log = within("the log", logged.recv()).await.unwrap();
         assert_eq!((log.status, log.upstream_received), (200, 5));
+    });
+}
+
+/// A hook that cannot say that it has answered does so and returns an error: the client gets the
+/// answer and has the time to read it, however much of its request is left.
+#[test]
+fn an_answer_before_an_error() {
+    harness::run(async {
+        let (proxy, mut logged) = start(None).await;
+        let refused = Logged {
+            status: 403,
+            sent: 2,
+            read: 0,
+            upstream_sent: None,
+            upstream_received: 0,
+            error: Some(ErrorType::new("Refused")),
+        };
+        let answer = ask(2, proxy.addr(), "GET", "/refuses", "").await;
+        assert_eq!(answer, (403, Some("ab".to_string()), true));
+        assert_eq!(
+            within("the log", logged.recv()).await.as_ref(),
+            Some(&refused)
+        );
+
+        let mut stream = TcpStream::connect(proxy.addr()).await.unwrap();
+        let head = "POST /refuses HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&[b'x'; 100_000]).await.unwrap();
+        let mut answer = String::new();
+        let read = within("the answer", stream.read_to_string(&mut answer)).await;
+        read.expect("no reset");
+        // A reset while it still sends could overtake the answer on a longer way.
+        let rest = within("sending on", stream.write_all(&[b'x'; 1_000_000])).await;
+        rest.expect("no reset");
+        assert!(
+            answer.starts_with("HTTP/1.1 403 ") && answer.ends_with("\r\n\r\nab"),
+            "{answer}"
+        );
+        assert_eq!(within("the log", logged.recv()).await, Some(refused));
     });
 }
 
