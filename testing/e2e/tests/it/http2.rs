@@ -2,12 +2,15 @@
 
 use std::net::SocketAddr;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use h2::client::SendRequest;
 use h2::{Reason, RecvStream};
 use http::{HeaderMap, Request, Response};
-use pingora_e2e::h2::connect;
+use pingora::prelude::*;
+use pingora_e2e::h2::{H2Origin, connect};
 use pingora_e2e::harness::{self, forward_h2c};
+use pingora_test_support::client;
 use pingora_test_support::origin::{Origin, Reply};
 use pingora_test_support::raw::{self, Step};
 use pingora_test_support::within;
@@ -297,5 +300,53 @@ fn lengths_are_kept() {
         // What was sent of the others was no request.
         let bodies: Vec<Bytes> = origin.requests().into_iter().map(|r| r.body).collect();
         assert_eq!(bodies, ["hello world"]);
+    });
+}
+
+/// Names another host than the client did.
+struct Renaming(SocketAddr, u8);
+
+#[async_trait]
+impl ProxyHttp for Renaming {
+    type CTX = ();
+    fn new_ctx(&self) {}
+
+    async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
+        let mut peer = harness::peer(self.0);
+        peer.options.set_http_version(self.1, self.1);
+        Ok(peer)
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _: &mut Session,
+        upstream_request: &mut RequestHeader,
+        _: &mut (),
+    ) -> Result<()> {
+        upstream_request.insert_header("Host", "other.example")
+    }
+}
+
+/// A hook chooses the host, in `Host` or `:authority`, whatever the client speaks.
+#[test]
+fn hooks_choose_the_host() {
+    harness::run(async {
+        let origin = Origin::start(|request| Reply::ok(request.header("host").unwrap())).await;
+        let h2_origin = H2Origin::start(|(request, mut respond)| async move {
+            assert_eq!(request.headers().get("host"), None);
+            let host = request.uri().authority().expect("h2 has one").to_string();
+            let head = pingora_e2e::h2::response(200, &[]);
+            let mut body = respond.send_response(head, false).unwrap();
+            body.send_data(host.into(), true).unwrap();
+        })
+        .await;
+        for (addr, version) in [(origin.addr(), 1), (h2_origin.addr(), 2)] {
+            let proxy = harness::proxy_h2c(Renaming(addr, version)).await;
+            assert_eq!(client::get(proxy.addr(), "/").await.text(), "other.example");
+            let mut requests = connect(proxy.addr()).await;
+            let response = send(&mut requests, get(proxy.addr(), "/"), &[], None);
+            let (body, _) = read(response.await.unwrap()).await;
+            assert_eq!(body.unwrap(), "other.example");
+        }
     });
 }
