@@ -35,7 +35,7 @@ pub trait ServerApp {
         shutdown: &ShutdownWatch,
     ) -> Option<Stream>;
 
-    /// Runs once after the last connection, when the service stops.
+    /// Runs once when the service has stopped listening; connections may still be served.
     async fn cleanup(&self) {}
 }
 
@@ -233,7 +233,7 @@ pub trait HttpServerApp {
         None
     }
 
-    /// Runs once after the last request, when the service stops.
+    /// Runs once when the service has stopped listening; requests may still be served.
     async fn http_cleanup(&self) {}
 
     /// Serves a connection in a protocol of the application's own, when the options force it.
