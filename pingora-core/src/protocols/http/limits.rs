@@ -44,6 +44,21 @@ pub struct HttpLimits {
     pub allow_misdirected: bool,
 }
 
+impl HttpLimits {
+    /// Returns the bounds on responses: as the defaults, with 256 fields and 1 MiB of a head, and
+    /// 64 KiB of trailers.
+    ///
+    /// Servers are chosen and clients are not, and what a server sends is seldom an attack.
+    pub fn for_responses() -> Self {
+        HttpLimits {
+            max_head_bytes: 1024 * 1024,
+            max_fields: 256,
+            max_trailer_bytes: 64 * 1024,
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for HttpLimits {
     fn default() -> Self {
         HttpLimits {

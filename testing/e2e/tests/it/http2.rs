@@ -350,3 +350,19 @@ fn hooks_choose_the_host() {
         }
     });
 }
+
+/// A server may send larger heads than a client.
+#[test]
+fn large_heads_of_responses() {
+    harness::run(async {
+        let origin = H2Origin::start(|(_, mut respond)| async move {
+            let value = "y".repeat(500_000);
+            let head = pingora_e2e::h2::response(200, &[("x-a", &value)]);
+            respond.send_response(head, true).unwrap();
+        })
+        .await;
+        let proxy = harness::proxy(Renaming(origin.addr(), 2)).await;
+        let response = client::get(proxy.addr(), "/").await;
+        assert_eq!(response.header("x-a").map(str::len), Some(500_000));
+    });
+}

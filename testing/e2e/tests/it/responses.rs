@@ -709,6 +709,47 @@ fn a_head_without_an_end() {
     });
 }
 
+/// A server may send larger heads and trailers than a client.
+#[test]
+fn large_heads() {
+    harness::run(async {
+        let origin = Origin::start(|request| {
+            let (what, count) = request.target[1..].split_once('/').unwrap();
+            let count: usize = count.parse().unwrap();
+            match what {
+                "fields" => {
+                    let fields = "X-A: y\r\n".repeat(count - 1);
+                    Reply::raw(format!(
+                        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{fields}\r\n"
+                    ))
+                }
+                "bytes" => Reply::with_fields(200, &[("X-A", &"y".repeat(count))], ""),
+                _ => Reply::raw(format!(
+                    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-A: {}\r\n\r\n",
+                    "y".repeat(count)
+                )),
+            }
+        })
+        .await;
+        let proxy = harness::forward(origin.addr()).await;
+        for (target, status) in [
+            ("/fields/256", 200),
+            ("/fields/257", 502),
+            ("/bytes/1000000", 200),
+            ("/bytes/1100000", 502),
+            ("/trailers/60000", 200),
+        ] {
+            let mut client = Client::connect(proxy.addr()).await;
+            let response = client.request("GET", target, &[("TE", "trailers")], "");
+            let response = response.await;
+            assert_eq!(response.status, status, "{target}");
+            let of_trailers = response.trailers.get("x-a").map(str::len);
+            let expected = target.starts_with("/trailers").then_some(60_000);
+            assert_eq!(of_trailers, expected, "{target}");
+        }
+    });
+}
+
 /// A length said twice is said once, or refused.
 #[test]
 fn equal_lengths() {

@@ -34,8 +34,9 @@ const MIN_STREAM_WINDOW: u32 = 64 * 1024;
 /// Bytes of a request `h2` holds for a server that has a window and does not read.
 const SEND_BUFFER: usize = 128 * 1024;
 
-/// Bytes of a header list, each field counted with 32 more (RFC 9113 section 6.5.2).
-const MAX_HEADER_LIST_BYTES: u32 = 64 * 1024;
+/// Bytes of a header list, each field counted with 32 more (RFC 9113 section 6.5.2): as many as a
+/// head of HTTP/1 may have, see [`HttpLimits::for_responses`](crate::protocols::http::HttpLimits).
+const MAX_HEADER_LIST_BYTES: u32 = 1024 * 1024;
 
 /// How long a server has for its SETTINGS.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -92,7 +92,7 @@ impl HttpSession {
     pub fn new(stream: Stream) -> Self {
         let state = State {
             wire: Wire::new(stream),
-            limits: HttpLimits::default(),
+            limits: HttpLimits::for_responses(),
             req: None,
             encoder: BodyEncoder::new(),
             resp: None,
@@ -133,7 +133,7 @@ impl HttpSession {
         self.state.allow_invalid_content_length = allow;
     }
 
-    /// Sets the bounds the server is held to.
+    /// Sets the bounds the server is held to; [`HttpLimits::for_responses`] by default.
     pub fn set_limits(&mut self, limits: HttpLimits) {
         self.state.limits = limits;
     }
