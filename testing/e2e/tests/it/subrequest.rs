@@ -5,12 +5,14 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::Request;
 use pingora::prelude::*;
 use pingora::protocols::http::HttpTask;
 use pingora::proxy::subrequest::pipe::{
     InputBody, InputBodyType, PipeSubrequestError, PipeSubrequestState, pipe_subrequest,
 };
 use pingora::proxy::subrequest::{BodyMode, Ctx};
+use pingora_e2e::h2;
 use pingora_e2e::harness::{self, peer};
 use pingora_test_support::client::Client;
 use pingora_test_support::limit::Gate;
@@ -148,6 +150,29 @@ fn the_body_of_the_client_is_passed_on() {
                 };
                 assert_eq!(pieces.concat(), body.as_bytes());
             }
+        }
+        assert!(origin.errors().is_empty(), "{:?}", origin.errors());
+    });
+}
+
+/// HTTP/2 needs no field to announce a body.
+#[test]
+fn the_body_of_a_client_of_http2_is_passed_on() {
+    harness::run(async {
+        let origin = Origin::start(|request| Reply::ok(&request.body)).await;
+        let (piper, mut outcomes) = Piper::new(origin.addr());
+        let proxy = harness::proxy_h2c(piper).await;
+        let mut requests = h2::connect(proxy.addr()).await;
+        for body in ["", "hello"] {
+            let request = Request::post("http://a.example/").body(()).unwrap();
+            let (response, mut send) = requests.send_request(request, false).unwrap();
+            send.send_data(body.into(), true).unwrap();
+            let response = within("a response", response).await.unwrap();
+            assert_eq!(response.headers()["x-piped"], "yes");
+            let (got, _) = h2::read(response.into_body()).await.unwrap();
+            assert_eq!(got, body);
+            let kept = next(&mut outcomes).await.unwrap().saved_body.unwrap();
+            assert!(kept.is_body_complete());
         }
         assert!(origin.errors().is_empty(), "{:?}", origin.errors());
     });

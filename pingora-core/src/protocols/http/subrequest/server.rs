@@ -33,7 +33,7 @@ use crate::protocols::http::authority::validate_request_authority;
 use crate::protocols::http::body_buffer::RetryBuffer;
 use crate::protocols::http::server::Session;
 use crate::protocols::http::v1::common::{is_upgrade_req, is_upgrade_resp};
-use crate::protocols::http::{HttpLimits, HttpTask};
+use crate::protocols::http::{HttpLimits, HttpTask, authority};
 use crate::protocols::l4::socket::SocketAddr;
 
 /// How many pieces wait in each direction between the two sessions.
@@ -326,6 +326,12 @@ impl HttpSession {
         wire.extend_from_slice(b" ");
         wire.extend_from_slice(self.state.req.raw_path());
         wire.extend_from_slice(b" HTTP/1.1\r\n");
+        if !self.state.req.fields().has(KnownName::Host) {
+            // A client of HTTP/2 names it in the target.
+            wire.extend_from_slice(b"Host: ");
+            wire.extend_from_slice(authority::host_of(&self.state.req));
+            wire.extend_from_slice(b"\r\n");
+        }
         self.state.req.header_to_h1_wire(&mut wire);
         wire.extend_from_slice(b"\r\n");
         wire.freeze()
@@ -333,12 +339,11 @@ impl HttpSession {
 
     /// Returns `METHOD target, Host: host`, for logs.
     pub fn request_summary(&self) -> String {
-        let host = self.get_header_bytes(http::header::HOST);
         format!(
             "{} {}, Host: {}",
             self.state.req.method(),
             String::from_utf8_lossy(self.state.req.raw_path()),
-            String::from_utf8_lossy(host),
+            String::from_utf8_lossy(authority::host_of(&self.state.req)),
         )
     }
 

@@ -113,6 +113,18 @@ async fn a_request_without_its_body_announces_none() {
     assert_eq!(&raw[..], b"POST /p?q HTTP/1.1\r\nHost: h\r\nX: y\r\n\r\n");
 }
 
+/// A client of HTTP/2 names the host in its target.
+#[tokio::test]
+async fn the_host_of_a_target_is_told() {
+    let (mut session, _handle) = subrequest("").await;
+    let head = http::Request::get("http://a.example/x").version(http::Version::HTTP_2);
+    let (parts, ()) = head.body(()).unwrap().into_parts();
+    *session.req_header_mut() = parts.into();
+    assert_eq!(session.request_summary(), "GET /x, Host: a.example");
+    let raw = session.get_headers_raw_bytes();
+    assert_eq!(&raw[..], b"GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n");
+}
+
 #[tokio::test]
 async fn a_response_arrives_as_it_was_written() {
     let (mut session, mut handle) = subrequest("").await;
