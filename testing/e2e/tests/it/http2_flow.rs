@@ -536,7 +536,7 @@ fn hosts_without_a_form_in_http2() {
             stream.send_data(host.into(), true).unwrap();
         })
         .await;
-        let proxy = shared(origin.addr()).await;
+        let proxy = proxy_h2c(ForwardH2(origin.addr())).await;
         for (host, answer) in [
             ("a.example:80", "HTTP/1.1 200 "),
             ("a_b!c.example", "HTTP/1.1 200 "),
