@@ -1,10 +1,8 @@
 //! The HTTP/2 comparison: small requests over each pair of protocols that has HTTP/2 in it, in
 //! cleartext, in interleaved rounds. h2load is the client and nghttpd the origin that speaks it.
 
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::time::Duration;
 
 use crate::args::Options;
 use crate::contest::{self, Contest};
@@ -15,7 +13,7 @@ use crate::origin::SMALL;
 use crate::process::Process;
 use crate::proxies::{Entry, Protocol, Protocols, Running};
 use crate::report::Table;
-use crate::{Result, nghttp2, scenario};
+use crate::{Result, h2_client, nghttp2, scenario};
 
 /// What is measured: from the client's protocol to the origin's.
 const PAIRS: [(&str, Protocols); 3] = [
@@ -43,9 +41,6 @@ const COUNTED: u64 = 2_000;
 const IDLE: usize = 1_000;
 /// What the origins are asked for.
 const PATH: &str = "/small";
-/// An answer arrives within this time.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
-
 /// Runs `bench h2`.
 pub fn run(options: &Options) -> Result<()> {
     contest::run("h2", options, |scratch| measure(options, scratch))
@@ -143,46 +138,6 @@ fn load(listen: SocketAddr, client: Protocol, count: u64) -> Result<()> {
 fn kib_per_connection(proxy: &Running) -> Result<f64> {
     nghttp2::load(proxy.listen, PATH, WARM_UP, &[])?;
     idle::growth_per_connection(proxy, IDLE, || {
-        let connections = (0..IDLE).map(|_| one_request(proxy.listen));
-        let connections: std::io::Result<Vec<TcpStream>> = connections.collect();
-        connections.map_err(|error| format!("connection: {error}"))
+        h2_client::idle_connections(IDLE, proxy.listen, PATH, None)
     })
-}
-
-const SETTINGS: u8 = 4;
-const ACK: u8 = 1;
-const END_STREAM: u8 = 1;
-
-/// Connects, makes the smallest request there is, reads the answer and returns the connection.
-fn one_request(listen: SocketAddr) -> std::io::Result<TcpStream> {
-    let mut stream = TcpStream::connect(listen)?;
-    stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-    // :method GET, :scheme http, :path and :authority in full (RFC 7541, appendix A).
-    let mut head = vec![0x82, 0x86];
-    for (index, value) in [(4, "/small"), (1, "bench.example")] {
-        head.extend([index, value.len() as u8]);
-        head.extend(value.as_bytes());
-    }
-    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")?;
-    stream.write_all(&frame(SETTINGS, 0, 0, &[]))?;
-    stream.write_all(&frame(1, 4 | END_STREAM, 1, &head))?;
-    loop {
-        let mut header = [0; 9];
-        stream.read_exact(&mut header)?;
-        let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
-        stream.read_exact(&mut vec![0; length as usize])?;
-        let (kind, flags, id) = (header[3], header[4], header[8]);
-        if kind == SETTINGS && flags & ACK == 0 {
-            stream.write_all(&frame(SETTINGS, ACK, 0, &[]))?;
-        }
-        if id == 1 && kind <= 1 && flags & END_STREAM != 0 {
-            return Ok(stream);
-        }
-    }
-}
-
-fn frame(kind: u8, flags: u8, id: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![0, 0, payload.len() as u8, kind, flags, 0, 0, 0, id];
-    frame.extend(payload);
-    frame
 }

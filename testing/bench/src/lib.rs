@@ -16,6 +16,7 @@ pub mod contest;
 pub mod crates;
 pub mod framing;
 pub mod h2;
+pub mod h2_client;
 pub mod histogram;
 pub mod load;
 pub mod machine;

@@ -5,18 +5,17 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::Result;
 use crate::args::Options;
 use crate::contest::{self, Contest, Samples};
 use crate::load::{Load, Plan};
 use crate::machine;
 use crate::measure::{idle, instructions, throughput};
-use crate::nghttp2;
 use crate::process::Process;
 use crate::proxies::{self, Entry, Library, Protocol, Protocols, Proxy, Running};
 use crate::report::{Row, Table};
 use crate::scenario::{self, Scenario};
 use crate::tls_client::Client;
+use crate::{Result, h2_client, nghttp2};
 
 const PROTOCOLS: Protocols = Protocols::new(Protocol::Tls, Protocol::H1);
 const H2_PROTOCOLS: Protocols = Protocols::new(Protocol::H2Tls, Protocol::H1);
@@ -36,6 +35,12 @@ const H2_LOADS: [(&str, u64); 2] = [
 ];
 /// Requests of a round over HTTP/2.
 const H2_REQUESTS: u64 = 20_000;
+/// Requests over HTTP/2 before idle connections are counted.
+const H2_WARM_UP: u64 = 4_000;
+/// Requests over HTTP/2 under instrumentation.
+const H2_COUNTED: u64 = 2_000;
+/// What they ask for.
+const PATH: &str = "/small";
 
 /// Idle connections memory is divided by.
 const IDLE: usize = 2_000;
@@ -114,7 +119,7 @@ fn measure(options: &Options, scratch: &Path) -> Result<String> {
     rows.extend(h2_rows(&mut contest, origin));
     if options.instruments {
         rows.extend(counted_rows(&mut contest, origin)?);
-        rows.push(idle_row(&mut contest, origin));
+        rows.extend(idle_rows(&mut contest, origin));
     }
     let tickets = samples.medians(|sample| sample.tickets).swap_remove(0);
     rows.push(row(
@@ -190,7 +195,7 @@ fn h2_rows(contest: &mut Contest<'_>, origin: SocketAddr) -> Vec<Row> {
         let proxy = running[column].as_ref()?;
         let streams = H2_LOADS[row].1;
         Some(throughput::round_of(proxy, H2_REQUESTS, |count| {
-            nghttp2::load_by_tls(proxy.listen, "/small", streams, count)
+            nghttp2::load_by_tls(proxy.listen, PATH, streams, count)
         }))
     });
     let costs = samples.medians(|sample| sample.cpu);
@@ -214,25 +219,46 @@ fn counted_rows(contest: &mut Contest<'_>, origin: SocketAddr) -> Result<Vec<Row
             values[row][column] = sample.map(|sample| sample.instructions / 1_000.0);
         }
     }
-    let title = |traffic: &Traffic| format!("1,000 instructions, {}", traffic.title);
-    let rows = counted.into_iter().zip(values);
+    let titles = counted.into_iter().map(|traffic| traffic.title);
+    let rows = titles.zip(values);
+    let h2 = (H2_LOADS[0].0, h2_counts(contest, origin));
     Ok(rows
-        .map(|(traffic, values)| row(title(traffic), 0, values))
+        .chain([h2])
+        .map(|(title, values)| row(format!("1,000 instructions, {title}"), 0, values))
         .collect())
 }
 
-fn idle_row(contest: &mut Contest<'_>, origin: SocketAddr) -> Row {
+/// Returns the thousands of instructions of a request over HTTP/2, many at a time.
+fn h2_counts(contest: &mut Contest<'_>, origin: SocketAddr) -> Vec<Option<f64>> {
+    contest.each("instructions of HTTP/2", |contest, column| {
+        let prefix = contest.scratch.join(format!("callgrind.h2.{column}"));
+        let instrument = instructions::instrument(&prefix);
+        let proxy = contest.start(column, H2_PROTOCOLS, origin, &instrument)?;
+        let load = |count| nghttp2::load_by_tls(proxy.listen, PATH, H2_LOADS[0].1, count);
+        let sample = instructions::count(&proxy, &prefix, 1, H2_COUNTED, load)?;
+        Ok(sample.instructions / 1_000.0)
+    })
+}
+
+fn idle_rows(contest: &mut Contest<'_>, origin: SocketAddr) -> [Row; 2] {
     machine::raise_descriptor_limit();
-    let values = contest.each("idle connections", |contest, column| {
+    let h1 = contest.each("idle connections", |contest, column| {
         let proxy = contest.start(column, PROTOCOLS, origin, &[])?;
         let (plan, _) = Traffic::new("idle", "small", false, 0).plan(proxy.listen)?;
         idle::kib_per_connection(&proxy, plan, IDLE)
     });
-    row(
-        format!("KiB of RSS, one of {IDLE} idle connections"),
-        1,
-        values,
-    )
+    let h2 = contest.each("idle connections of HTTP/2", |contest, column| {
+        let proxy = contest.start(column, H2_PROTOCOLS, origin, &[])?;
+        nghttp2::load_by_tls(proxy.listen, PATH, H2_LOADS[0].1, H2_WARM_UP)?;
+        let client = Client::new(false)?.for_h2();
+        idle::growth_per_connection(&proxy, IDLE, || {
+            h2_client::idle_connections(IDLE, proxy.listen, PATH, Some(&client))
+        })
+    });
+    [("", h1), (" of HTTP/2", h2)].map(|(kind, values)| {
+        let name = format!("KiB of RSS, one of {IDLE} idle connections{kind}");
+        row(name, 1, values)
+    })
 }
 
 fn row(name: String, digits: usize, values: Vec<Option<f64>>) -> Row {

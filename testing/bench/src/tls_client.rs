@@ -56,6 +56,12 @@ impl Client {
         Ok(Self { config, tickets })
     }
 
+    /// Returns the same client, asking for HTTP/2.
+    pub fn for_h2(mut self) -> Self {
+        Arc::make_mut(&mut self.config).alpn_protocols = vec![b"h2".to_vec()];
+        self
+    }
+
     /// Returns the TLS connection over a TCP connection; its handshake begins with the first write.
     pub fn connect(&self, stream: TcpStream) -> Result<Stream> {
         let name = ServerName::try_from("bench.example").map_err(|error| error.to_string())?;
