@@ -206,6 +206,9 @@ impl<'a> Contest<'a> {
         for note in &self.notes {
             text.push_str(&format!("\n- {note}"));
         }
+        if !self.notes.is_empty() {
+            text.push('\n');
+        }
         for table in tables {
             text.push('\n');
             text.push_str(&table.markdown());

@@ -55,7 +55,8 @@ impl Process {
 
     /// Starts the origin, which is this very program with other arguments, and returns its address.
     pub fn origin(cores: &Cores, listen: SocketAddr) -> Result<(Self, SocketAddr)> {
-        let mut command = Command::new(std::env::current_exe().map_err(|error| error.to_string())?);
+        // Not by the path of its file: a build may have put another one there meanwhile.
+        let mut command = Command::new(format!("/proc/{}/exe", std::process::id()));
         command.arg("origin").arg(listen.to_string());
         let mut process = Self::spawn(
             "origin",
