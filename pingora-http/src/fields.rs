@@ -17,6 +17,7 @@
 //! `HeaderMap`, cased names), then `head.rs`.
 
 mod edit;
+mod h2;
 mod known;
 mod view;
 
@@ -27,6 +28,8 @@ use bytes::Bytes;
 use http::HeaderValue;
 
 use crate::case_header_name::CaseHeaderName;
+use edit::offset;
+pub use h2::H2Fields;
 pub use known::KnownName;
 
 /// The most fields `insert_header` and `append_header` let a head have.
@@ -87,6 +90,11 @@ impl ParsedFields {
     /// If the name has more than 65,535 bytes: parsers refuse those.
     #[inline]
     pub fn push(&mut self, field: FieldSpan, known: Option<KnownName>, is_line: bool) {
+        self.push_with(field, known, if is_line { LINE } else { 0 });
+    }
+
+    #[inline]
+    fn push_with(&mut self, field: FieldSpan, known: Option<KnownName>, flags: u8) {
         let end = |span: (u32, u32)| u64::from(span.0) + u64::from(span.1);
         self.end = self.end.max(end(field.name)).max(end(field.value));
         self.present |= known.map_or(0, KnownName::bit);
@@ -97,7 +105,7 @@ impl ParsedFields {
             name_len: u16::try_from(field.name.1)
                 .expect("the parser refuses names over 65,535 bytes"),
             known,
-            flags: if is_line { LINE } else { 0 },
+            flags,
         });
     }
 
@@ -124,6 +132,8 @@ pub struct Field<'a> {
     /// Whether it stands as it does in the received head; false for what was put in since, and for
     /// all fields of a head that was not received as bytes.
     pub is_received: bool,
+    /// Whether whoever sent or set it has marked it as one not to be shown or compressed.
+    pub is_sensitive: bool,
 }
 
 /// The fields of a head in the order they are written.
@@ -390,6 +400,7 @@ impl Record {
             value: &buffer[self.value()],
             known: self.known,
             is_received: !self.is(ADDED),
+            is_sensitive: self.is(SENSITIVE),
         }
     }
 }

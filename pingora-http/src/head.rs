@@ -130,7 +130,8 @@ macro_rules! head_methods {
             /// Returns the exact bytes this head was built from by
             /// [`from_received`](Self::from_received), whatever was changed since.
             pub fn received_head(&self) -> Option<&Bytes> {
-                Some(self.fields.received()).filter(|head| !head.is_empty())
+                let is_h1 = self.fields.keeps_case();
+                Some(self.fields.received()).filter(|head| is_h1 && !head.is_empty())
             }
 
             /// Returns whether names keep the spelling they were received or given in.

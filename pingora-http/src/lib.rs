@@ -28,6 +28,7 @@ mod value;
 
 pub use case_header_name::{HeaderNameVariant, IntoCaseHeaderName};
 pub use http::{HeaderMap as HMap, Method, StatusCode, Version};
+pub use request::H2Target;
 pub use value::{header_value_from_raw, header_value_from_slice};
 
 /// The head of a request: method, target, version and fields.

@@ -14,12 +14,24 @@ use pingora_error::Result;
 
 use crate::RequestHeader;
 use crate::case_header_name::{CaseHeaderName, HeaderNameVariant, IntoCaseHeaderName};
-use crate::fields::{Field, FieldSpan, Fields, KnownName, ParsedFields};
+use crate::fields::{Field, FieldSpan, Fields, H2Fields, KnownName, ParsedFields};
 use crate::head::{self, head_methods};
 use crate::value::header_value_from_slice;
 use target::{Target, is_valid_target, path_of};
 
 /// The request line.
+/// Where the parts of the target of a request of HTTP/2 are, as
+/// [`H2Fields::put`] has returned it; see [`RequestHeader::from_h2`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct H2Target {
+    /// The value of `:scheme`.
+    pub scheme: Option<(u32, u32)>,
+    /// The value of `:authority`.
+    pub authority: Option<(u32, u32)>,
+    /// The value of `:path`.
+    pub path: Option<(u32, u32)>,
+}
+
 #[derive(Clone)]
 pub(crate) struct RequestLine {
     method: Method,
@@ -215,6 +227,28 @@ impl RequestHeader {
         std::str::from_utf8(&file[dot + 1..])
             .ok()
             .filter(|extension| !extension.is_empty())
+    }
+
+    /// Returns the head of a request received with HTTP/2; `target` points into `fields`.
+    ///
+    /// The caller has checked that all of it is valid. An example is with
+    /// [`H2Fields`](crate::fields::H2Fields).
+    ///
+    /// # Panics
+    /// If a part of the target lies outside of `fields`.
+    pub fn from_h2(method: Method, target: H2Target, fields: H2Fields) -> Self {
+        let parts = [target.scheme, target.authority, target.path];
+        let lies_in = |(start, len)| start as usize + len as usize <= fields.bytes_len();
+        assert!(
+            parts.into_iter().flatten().all(lies_in),
+            "the target lies in what was received"
+        );
+        let line = RequestLine {
+            method,
+            target: Target::H2(target),
+            version: Version::HTTP_2,
+        };
+        Self::new(line, Fields::from(fields))
     }
 
     fn build_with(method: impl TryInto<Method>, path: &[u8], fields: Fields) -> Result<Self> {

@@ -12,7 +12,7 @@ use pingora_error::Result;
 
 use crate::ResponseHeader;
 use crate::case_header_name::{CaseHeaderName, HeaderNameVariant, IntoCaseHeaderName};
-use crate::fields::{Field, FieldSpan, Fields, KnownName, ParsedFields};
+use crate::fields::{Field, FieldSpan, Fields, H2Fields, KnownName, ParsedFields};
 use crate::head::{self, head_methods};
 use crate::value::{header_value_from_slice, is_clean};
 
@@ -129,6 +129,16 @@ impl ResponseHeader {
     ) -> Self {
         let line = StatusLine::received(status, reason, version, &head);
         Self::new(line, Fields::from_parsed(head, fields))
+    }
+
+    /// Returns the head of a response received with HTTP/2, whose fields the caller has checked.
+    pub fn from_h2(status: StatusCode, fields: H2Fields) -> Self {
+        let line = StatusLine {
+            status,
+            version: Version::HTTP_2,
+            reason: Reason::Canonical,
+        };
+        Self::new(line, Fields::from(fields))
     }
 
     /// Sets the status. Another status than before drops a received reason phrase, which spoke

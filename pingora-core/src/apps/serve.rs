@@ -19,8 +19,8 @@ use pingora_timeout::fast_timeout::Deadline;
 use super::{
     HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp, serve_h2,
 };
-use crate::protocols::http::v1::{Input, poll_first_bytes};
 use crate::protocols::http::v2::server::H2Options;
+use crate::protocols::http::wire::{Input, poll_first_bytes};
 use crate::protocols::http::{HttpLimits, ServerSession};
 use crate::protocols::rewound::Rewound;
 use crate::protocols::{ALPN, Stream};

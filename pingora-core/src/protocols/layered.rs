@@ -2,6 +2,7 @@
 //! [`pass_reads`] and [`pass_writes`]: what it passes on to it.
 
 /// The method of `AsyncRead`, passed on to a field; within its `impl`.
+#[allow(unused_macros, reason = "it is for TLS")]
 macro_rules! pass_reads {
     ($($field:ident).+) => {
         fn poll_read(
@@ -129,4 +130,5 @@ macro_rules! as_its_stream {
     };
 }
 
+#[allow(unused_imports, reason = "some are for TLS")]
 pub(crate) use {as_its_stream, pass_reads, pass_vectored_writes, pass_writes};

@@ -265,6 +265,6 @@ fn added_len(record: Record) -> usize {
     }
 }
 
-fn offset(at: usize) -> u32 {
+pub(super) fn offset(at: usize) -> u32 {
     u32::try_from(at).expect("added bytes are limited to far less than 4 GiB")
 }

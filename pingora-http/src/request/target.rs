@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::Uri;
 use http::uri::PathAndQuery;
 
+use super::H2Target;
 use crate::authority::{RawTargetAuthority, raw_target_authority};
 
 /// The most bytes of a target that `build` and `set_raw_path` take: what an [`http::Uri`] can hold.
@@ -22,6 +23,8 @@ pub(super) enum Target {
     /// A `Uri` given by a user; what is written is its path and query, or its authority if it has
     /// nothing else.
     Uri(Arc<Uri>),
+    /// The pseudo-header fields of a request of HTTP/2, in the received bytes.
+    H2(H2Target),
 }
 
 impl Target {
@@ -38,15 +41,24 @@ impl Target {
                 (None, Some(authority)) => authority.as_str().as_bytes(),
                 (None, None) => b"/",
             },
+            Target::H2(H2Target {
+                path, authority, ..
+            }) => path
+                .or(*authority)
+                .map_or(b"/", |span| part(received, span)),
         }
     }
 
     /// Returns the authority, unless the target has none or it is ambiguous.
     pub(super) fn authority<'a>(&'a self, received: &'a [u8]) -> Option<&'a [u8]> {
-        if let Target::Uri(uri) = self {
-            return uri
-                .authority()
-                .map(|authority| authority.as_str().as_bytes());
+        match self {
+            Target::Uri(uri) => {
+                return uri
+                    .authority()
+                    .map(|authority| authority.as_str().as_bytes());
+            }
+            Target::H2(target) => return target.authority.map(|span| part(received, span)),
+            Target::Received(..) | Target::Raw(_) => (),
         }
         match raw_target_authority(self.bytes(received)) {
             RawTargetAuthority::Absolute { authority, .. } => Some(authority),
@@ -63,8 +75,54 @@ impl Target {
             }
             Target::Raw(bytes) => lenient_uri(bytes.clone(), connect),
             Target::Uri(uri) => (**uri).clone(),
+            Target::H2(target) => h2_uri(target, received, connect),
         }
     }
+}
+
+fn part(received: &[u8], (start, len): (u32, u32)) -> &[u8] {
+    &received[start as usize..start as usize + len as usize]
+}
+
+/// Returns the parts of the target as one: without an authority the path alone, which has no scheme.
+fn h2_uri(target: &H2Target, received: &[u8], connect: bool) -> Uri {
+    let of = |span: Option<(u32, u32)>| span.map_or(&b""[..], |span| part(received, span));
+    let whole = match (target.path, target.authority) {
+        (Some(_), Some(_)) => {
+            let scheme = of(target.scheme);
+            let scheme = if scheme.is_empty() { b"http" } else { scheme };
+            [scheme, b"://", of(target.authority), of(target.path)].concat()
+        }
+        (None, Some(_)) => of(target.authority).to_vec(),
+        (_, None) => of(target.path).to_vec(),
+    };
+    // RFC 9113 section 8.3.1: of all servers, not of a resource.
+    if of(target.path) == b"*"
+        && let Ok(authority) = http::uri::Authority::try_from(of(target.authority))
+    {
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = http::uri::Scheme::try_from(of(target.scheme)).ok();
+        parts.authority = Some(authority);
+        parts.path_and_query = Some(PathAndQuery::from_static("*"));
+        return Uri::from_parts(parts).unwrap_or_default();
+    }
+    if let Some(uri) = Uri::from_maybe_shared(Bytes::from(whole)).ok()
+        && !of(target.path).contains(&b'#')
+    {
+        return uri;
+    }
+    // What a Uri cannot hold is percent-encoded there.
+    let path = lenient_uri(Bytes::copy_from_slice(of(target.path)), connect);
+    let mut parts = path.into_parts();
+    if parts.authority.is_none()
+        && let Ok(authority) = http::uri::Authority::try_from(of(target.authority))
+    {
+        parts.authority = Some(authority);
+        parts.scheme = http::uri::Scheme::try_from(of(target.scheme))
+            .ok()
+            .or(Some(http::uri::Scheme::HTTP));
+    }
+    Uri::from_parts(parts).unwrap_or_default()
 }
 
 /// Returns whether a request line can hold the target: no control byte, no space, not too long.

@@ -20,6 +20,7 @@
 //! h2_session.rs       h2_session: a whole connection of a client, whatever it sends
 //! h2_client_session.rs  h2_client_session: a whole connection to a server, whatever it sends
 //! h2_frames.rs        the frames of both, and the stream that delivers them
+//! hpack.rs            hpack: any header block is decoded or refused, what is encoded is decoded
 //! udp.rs              udp: the sessions of a UDP proxy against a list
 //! exchange_events.rs  exchange_events: the state of an exchange against its history
 //! split.rs            how inputs are cut
@@ -44,6 +45,7 @@ mod h2_session;
 mod header_ops;
 mod header_serde;
 mod heads;
+mod hpack;
 mod ketama;
 mod lru_ops;
 mod pool_ops;
@@ -67,6 +69,7 @@ pub use self::h2_session::{Session, h2_session};
 pub use self::header_ops::{HeaderOps, header_ops};
 pub use self::header_serde::header_serde;
 pub use self::heads::{h1_request, h1_response};
+pub use self::hpack::{Blocks, hpack};
 pub use self::ketama::{Rings, ketama};
 pub use self::lru_ops::{LruOps, lru_ops};
 pub use self::pool_ops::{PoolOps, pool_ops};

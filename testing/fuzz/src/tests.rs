@@ -67,6 +67,11 @@ fn header_serde_holds() {
 }
 
 #[test]
+fn hpack_holds() {
+    replay("hpack", structured(hpack));
+}
+
+#[test]
 fn ketama_holds() {
     replay("ketama", structured(ketama));
 }

@@ -8,6 +8,7 @@ pub mod authority;
 mod base64;
 pub mod body_buffer;
 pub mod bridge;
+mod buffers;
 mod byte_set;
 pub mod client;
 pub mod compression;
@@ -22,6 +23,7 @@ pub mod subrequest;
 mod task;
 pub mod v1;
 pub mod v2;
+pub(crate) mod wire;
 
 use bytes::Bytes;
 use http::HeaderMap;

@@ -1,23 +1,25 @@
 //! [`ConnectionRef`]: a connection as its streams and the pools share it.
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::io;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
-use h2::client::{Builder, Connection, SendRequest};
+use h2::client::SendRequest;
 use parking_lot::Mutex;
 use pingora_error::{Error, ErrorType::HandshakeError, Result};
 use pingora_timeout::fast_timeout::Deadline;
 use tokio::sync::watch;
 
 use super::pools::Pools;
-use crate::protocols::http::v2::client::{Http2Session, drive};
-use crate::protocols::http::v2::turn::{Gathered, Turn};
+use crate::protocols::http::v2::client::{Http2Session, Opener, drive};
+use crate::protocols::http::v2::engine::hpack::Encoder;
+use crate::protocols::http::v2::engine::{Driver, Failure, Local, Sender, StreamRef};
 use crate::protocols::{Digest, Stream, UniqueIDType};
 use crate::upstreams::peer::Peer;
 
@@ -31,18 +33,12 @@ const STREAM_WINDOW: u32 = 1024 * 1024;
 /// The least a stream gets.
 const MIN_STREAM_WINDOW: u32 = 64 * 1024;
 
-/// Bytes of a request `h2` holds for a server that has a window and does not read.
-const SEND_BUFFER: usize = 128 * 1024;
-
 /// Bytes of a header list, each field counted with 32 more (RFC 9113 section 6.5.2): as many as a
 /// head of HTTP/1 may have, see [`HttpLimits::for_responses`](crate::protocols::http::HttpLimits).
 const MAX_HEADER_LIST_BYTES: u32 = 1024 * 1024;
 
 /// How long a server has for its SETTINGS.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A number of streams no server announces: it tells that the SETTINGS have not come yet.
-const NO_SETTINGS_YET: usize = usize::MAX - 1;
 
 /// How a connection is set up.
 #[derive(Clone, Debug, Default)]
@@ -93,6 +89,21 @@ impl H2HandshakeSettings {
     }
 }
 
+impl H2HandshakeSettings {
+    /// Returns what the server is told.
+    fn local(&self) -> Local {
+        let (stream_window, connection_window) = self.windows();
+        Local {
+            // Servers open none.
+            max_streams: 0,
+            stream_window,
+            connection_window,
+            max_header_list: MAX_HEADER_LIST_BYTES,
+            connect_protocol: false,
+        }
+    }
+}
+
 /// The largest window there is (RFC 9113 section 6.9.1).
 const MAX_WINDOW: u32 = (1 << 31) - 1;
 
@@ -100,8 +111,15 @@ const MAX_WINDOW: u32 = (1 << 31) - 1;
 #[derive(Clone)]
 pub struct ConnectionRef(Arc<Inner>);
 
+/// What opens streams on a connection.
+enum Send {
+    Ours(Sender),
+    /// The `h2` crate, by which a program has made the connection.
+    H2(SendRequest<Bytes>),
+}
+
 struct Inner {
-    send: SendRequest<Bytes>,
+    send: Send,
     closed: watch::Receiver<bool>,
     ping_timeout_occurred: Arc<AtomicBool>,
     id: UniqueIDType,
@@ -136,8 +154,20 @@ impl ConnectionRef {
         max_streams: usize,
         digest: Digest,
     ) -> Self {
+        let send = Send::H2(send_req);
+        Self::with(send, closed, ping_timeout_occurred, id, max_streams, digest)
+    }
+
+    fn with(
+        send: Send,
+        closed: watch::Receiver<bool>,
+        ping_timeout_occurred: Arc<AtomicBool>,
+        id: UniqueIDType,
+        max_streams: usize,
+        digest: Digest,
+    ) -> Self {
         ConnectionRef(Arc::new(Inner {
-            send: send_req,
+            send,
             closed,
             ping_timeout_occurred,
             id,
@@ -255,16 +285,41 @@ impl ConnectionRef {
     /// Returns the session of a reserved stream; `None`, and the reservation is given back, when
     /// the connection turns out to take no more.
     pub(super) fn session_on_reserved(&self) -> Option<Http2Session> {
-        let mut send = self.0.send.clone();
-        let mut cx = Context::from_waker(Waker::noop());
-        match send.poll_ready(&mut cx) {
-            Poll::Ready(Ok(())) => Some(Http2Session::new(send, self.clone())),
-            // It has failed, or the server said GOAWAY.
-            Poll::Ready(Err(_)) | Poll::Pending => {
-                self.mark_shutdown();
-                self.release_stream();
-                None
+        let opener = match &self.0.send {
+            Send::Ours(sender) => sender.is_open().then_some(Opener::Ours),
+            Send::H2(send) => {
+                let mut send = send.clone();
+                let mut cx = Context::from_waker(Waker::noop());
+                // Pending or an error: it has failed, or the server said GOAWAY.
+                let is_open = matches!(send.poll_ready(&mut cx), Poll::Ready(Ok(())));
+                is_open.then_some(Opener::H2(send))
             }
+        };
+        if opener.is_none() {
+            self.mark_shutdown();
+            self.release_stream();
+        }
+        Some(Http2Session::new(opener?, self.clone()))
+    }
+
+    /// Opens a stream we frame, with the head `encode` writes.
+    pub(crate) fn open(
+        &self,
+        ends: bool,
+        is_head: bool,
+        encode: impl FnOnce(&mut Encoder, &mut BytesMut),
+    ) -> Result<StreamRef, Failure> {
+        match &self.0.send {
+            Send::Ours(sender) => sender.open(ends, is_head, encode),
+            Send::H2(_) => Err(Failure::Io(io::ErrorKind::Unsupported)),
+        }
+    }
+
+    /// Returns whether the server grants tunnels in streams (RFC 8441).
+    pub(crate) fn grants_tunnels(&self) -> bool {
+        match &self.0.send {
+            Send::Ours(sender) => sender.grants_tunnels(),
+            Send::H2(send) => send.is_extended_connect_protocol_enabled(),
         }
     }
 
@@ -285,9 +340,11 @@ impl ConnectionRef {
 
     /// The server's limit and ours, whichever is lower.
     pub(super) fn stream_limit(&self) -> usize {
-        self.0
-            .max_streams
-            .min(self.0.send.current_max_send_streams())
+        let servers = match &self.0.send {
+            Send::Ours(sender) => sender.max_streams(),
+            Send::H2(send) => send.current_max_send_streams(),
+        };
+        self.0.max_streams.min(servers)
     }
 }
 
@@ -315,11 +372,9 @@ pub(super) async fn open(
         proxy_digest: stream.get_proxy_digest(),
         socket_digest: stream.get_socket_digest(),
     };
-    let turn = Turn::default();
-    let stream = turn.gather(stream);
-    let shaken = pingora_timeout::timeout(HANDSHAKE_TIMEOUT, shake_hands(stream, &settings));
-    let (send, connection) = match shaken.await {
-        Ok(Ok(shaken)) => shaken,
+    let (sender, mut driver) = Driver::client(stream, settings.local());
+    match pingora_timeout::timeout(HANDSHAKE_TIMEOUT, shake_hands(&mut driver)).await {
+        Ok(Ok(())) => (),
         Ok(Err(e)) => {
             return Err(Error::because(HandshakeError, "HTTP/2 with a server", e).into_up());
         }
@@ -327,25 +382,18 @@ pub(super) async fn open(
             return Error::e_explain(HandshakeError, "no HTTP/2 SETTINGS in time")
                 .map_err(Error::into_up);
         }
-    };
+    }
     let (ended, closed) = watch::channel(false);
     let ping_timeout = Arc::new(AtomicBool::new(false));
-    let conn = ConnectionRef::new(
-        send,
+    let conn = ConnectionRef::with(
+        Send::Ours(sender),
         closed,
         Arc::clone(&ping_timeout),
         id,
         settings.max_streams.max(1),
         digest,
     );
-    let drive = drive(
-        turn,
-        connection,
-        id,
-        ended,
-        settings.ping_interval,
-        ping_timeout,
-    );
+    let drive = drive(driver, id, ended, settings.ping_interval, ping_timeout);
     match home {
         None => drop(tokio::spawn(drive.boxed())),
         Some((pools, key, idle_timeout)) => {
@@ -424,31 +472,13 @@ impl IdleClock {
 }
 
 /// Sends the preface, then reads until the server's SETTINGS have come.
-async fn shake_hands(
-    stream: Gathered<Stream>,
-    settings: &H2HandshakeSettings,
-) -> Result<(SendRequest<Bytes>, Connection<Gathered<Stream>, Bytes>), h2::Error> {
-    let (stream_window, connection_window) = settings.windows();
-    let (send, mut connection) = Builder::new()
-        .enable_push(false)
-        .initial_max_send_streams(NO_SETTINGS_YET)
-        .initial_window_size(stream_window)
-        .initial_connection_window_size(connection_window)
-        .max_header_list_size(MAX_HEADER_LIST_BYTES)
-        .max_send_buffer_size(SEND_BUFFER)
-        .handshake(stream)
-        .await?;
+async fn shake_hands(driver: &mut Driver) -> Result<(), Failure> {
     poll_fn(|cx| {
-        let ended = Pin::new(&mut connection).poll(cx);
-        if send.current_max_send_streams() != NO_SETTINGS_YET {
+        let ended = driver.poll_work(cx);
+        if driver.is_set_up() {
             return Poll::Ready(Ok(()));
         }
-        match ended {
-            Poll::Ready(Ok(())) => Poll::Ready(Err(h2::Reason::NO_ERROR.into())),
-            Poll::Ready(Err(e)) => Poll::Ready(Err(e)),
-            Poll::Pending => Poll::Pending,
-        }
+        ended.map(|ended| ended.and(Err(Failure::Io(io::ErrorKind::UnexpectedEof))))
     })
-    .await?;
-    Ok((send, connection))
+    .await
 }

@@ -13,7 +13,7 @@ pub use super::framing::{BodyLength, request_framing, response_framing};
 pub use super::head::{HeadError, parse_request, parse_response};
 
 use super::body::BodyEncoder;
-use super::wire::Wire;
+use crate::protocols::http::wire::Wire;
 
 /// Returns what is sent for a chunked body of these pieces: through the encoder and the queue of a
 /// connection.

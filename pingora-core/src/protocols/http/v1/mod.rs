@@ -5,8 +5,7 @@
 //! tokens.rs    bytes -> the words of a head                     pure
 //! framing.rs   head  -> how long the body is, what comes after  pure
 //! body/        bytes <-> body, chunked or not                   pure
-//! buffers.rs   what is read into, used again
-//! wire.rs      a stream with its input and output queue
+//! ../wire.rs   a stream with its input and output queue
 //! server/      the downstream session      client/  the upstream session
 //! ```
 
@@ -16,19 +15,16 @@ pub mod server;
 
 #[allow(unreachable_pub, reason = "fuzz targets reach it")]
 mod body;
-mod buffers;
 #[allow(unreachable_pub, reason = "fuzz targets reach it")]
 mod framing;
 #[allow(unreachable_pub, reason = "fuzz targets reach it")]
 mod head;
 mod tokens;
-mod wire;
 
 pub(in crate::protocols::http) use self::body::{MAX_TRAILERS, is_forbidden_trailer};
 pub(in crate::protocols::http) use self::framing::parse_length;
 #[cfg(test)]
 pub(in crate::protocols::http) use self::head::parse_request;
-pub(crate) use self::wire::{Input, poll_first_bytes};
 
 #[cfg(fuzzing)]
 #[doc(hidden)]

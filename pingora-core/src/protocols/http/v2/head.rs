@@ -1,18 +1,18 @@
 //! Heads of HTTP/2 as ours and back: pure.
 //!
-//! RFC 9113 section 8 says what a valid message is; `h2` checks most of it (order and number of
+//! RFC 9113 section 8 says what a valid message is; whoever frames it checks most of it (order and number of
 //! pseudo-header fields, lower case, connection-specific fields, lengths) and this file the rest.
 //! What passes can be written as HTTP/1 without changing its meaning.
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use h2::ext::Protocol;
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, CONTENT_LENGTH, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, request};
-use pingora_http::fields::{Fields, KnownName};
-use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_http::fields::{Field, Fields, KnownName};
+use pingora_http::{H2Target, RequestHeader, ResponseHeader};
 
+use super::engine::RawHead;
+use super::engine::hpack::Encoder;
 use super::websocket;
 use crate::protocols::http::HttpLimits;
 use crate::protocols::http::authority::is_valid_host;
@@ -41,51 +41,70 @@ pub(super) struct Accepted {
     pub(super) is_extended_connect: bool,
 }
 
+/// Checks a request the `h2` crate has framed; see [`accept_request`].
+pub(super) fn accept_parts(
+    mut parts: request::Parts,
+    limits: &HttpLimits,
+) -> Result<Accepted, Refusal> {
+    let protocol = parts.extensions.remove::<Protocol>();
+    let protocol = protocol.map(|protocol| protocol.as_str().as_bytes().to_vec());
+    let has_path = parts.uri.path_and_query().is_some();
+    accept(RequestHeader::from(parts), has_path, protocol, limits)
+}
+
 /// Checks a request and returns it as a head of ours.
 ///
 /// Cookies come joined. An extended CONNECT comes as the `GET` with `Upgrade` it means, so that
 /// nobody behind this has to know two kinds of upgrade.
-pub(super) fn accept_request(
-    mut parts: request::Parts,
+pub(super) fn accept_request(raw: RawHead, limits: &HttpLimits) -> Result<Accepted, Refusal> {
+    let method = raw.value(raw.method).unwrap_or_default();
+    let method = Method::from_bytes(method).map_err(|_| Refusal::Malformed("invalid :method"))?;
+    let protocol = raw.value(raw.protocol).map(<[u8]>::to_vec);
+    let target = H2Target {
+        scheme: raw.scheme,
+        authority: raw.authority,
+        path: raw.path,
+    };
+    let head = RequestHeader::from_h2(method, target, raw.fields);
+    accept(head, target.path.is_some(), protocol, limits)
+}
+
+fn accept(
+    mut head: RequestHeader,
+    has_path: bool,
+    protocol: Option<Vec<u8>>,
     limits: &HttpLimits,
 ) -> Result<Accepted, Refusal> {
-    check_target(&parts)?;
-    let seen = check_fields(&parts.headers, limits)?;
-    check_authority(&parts, &seen)?;
-    if seen.length && parts.method == Method::CONNECT {
+    check_target(&head, has_path, protocol.is_some())?;
+    let seen = check_fields(head.fields(), limits)?;
+    check_authority(&head, &seen)?;
+    if seen.length && *head.method() == Method::CONNECT {
         // RFC 9110 section 9.3.6: what follows is the tunnel's. As the GET of HTTP/1 it would
         // announce a body that never comes, and swallow the next request on that connection.
         return Err(Refusal::Malformed("content-length in CONNECT"));
     }
-    let has_crumbs = seen.cookies > 1;
-    if parts.uri.path_and_query().map_or(0, |p| p.as_str().len()) > limits.max_target_bytes {
+    if has_path && head.raw_path().len() > limits.max_target_bytes {
         return Err(Refusal::Status(StatusCode::URI_TOO_LONG));
     }
-    if has_crumbs {
-        join_cookies(&mut parts.headers);
+    if seen.cookies > 1 {
+        join_cookies(&mut head);
     }
-    let protocol = parts.extensions.remove::<Protocol>();
     let is_extended_connect = protocol.is_some();
     if let Some(protocol) = protocol {
-        let value = HeaderValue::from_str(protocol.as_str())
-            .ok()
-            .filter(|value| !value.is_empty())
-            .ok_or(Refusal::Malformed("invalid :protocol"))?;
-        if value.as_bytes().eq_ignore_ascii_case(b"websocket")
-            && !parts.headers.contains_key("sec-websocket-key")
+        if protocol.is_empty() || HeaderValue::from_bytes(&protocol).is_err() {
+            return Err(Refusal::Malformed("invalid :protocol"));
+        }
+        if protocol.eq_ignore_ascii_case(b"websocket")
+            && !head.fields().has(KnownName::SecWebsocketKey)
         {
             // HTTP/2 has none (RFC 8441 section 5), and a server of HTTP/1 insists.
-            parts
-                .headers
-                .insert("sec-websocket-key", websocket::new_key());
+            let key = websocket::new_key();
+            head.set_known(KnownName::SecWebsocketKey, key.as_bytes());
         }
-        parts.method = Method::GET;
-        parts.headers.insert(UPGRADE, value);
-        parts
-            .headers
-            .insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        head.set_method(Method::GET);
+        head.set_known(KnownName::Upgrade, &protocol);
+        head.set_known(KnownName::Connection, b"Upgrade");
     }
-    let mut head = RequestHeader::from(parts);
     head.set_version(Version::HTTP_2);
     Ok(Accepted {
         head,
@@ -93,26 +112,30 @@ pub(super) fn accept_request(
     })
 }
 
-fn check_target(parts: &request::Parts) -> Result<(), Refusal> {
-    let extended = parts.extensions.get::<Protocol>().is_some();
-    let path = parts.uri.path_and_query().map(|path| path.as_str());
-    let is_connect = parts.method == Method::CONNECT && !extended;
-    match path {
+fn check_target(head: &RequestHeader, has_path: bool, is_extended: bool) -> Result<(), Refusal> {
+    let is_connect = *head.method() == Method::CONNECT && !is_extended;
+    match has_path {
         // RFC 9113 section 8.5: the host and port to connect to.
-        None if is_connect && parts.uri.port_u16().is_some() => Ok(()),
-        None if is_connect => Err(Refusal::Malformed("no port in CONNECT")),
+        false if is_connect && head.target_authority().is_some_and(has_port) => Ok(()),
+        false if is_connect => Err(Refusal::Malformed("no port in CONNECT")),
         _ if is_connect => Err(Refusal::Malformed(":path in CONNECT")),
-        Some(path) if path.starts_with('/') => Ok(()),
-        Some("*") if parts.method == Method::OPTIONS => Ok(()),
+        true if head.raw_path().starts_with(b"/") => Ok(()),
+        true if head.raw_path() == b"*" && *head.method() == Method::OPTIONS => Ok(()),
         _ => Err(Refusal::Malformed("invalid :path")),
     }
 }
 
+/// Returns whether an authority ends with a port (RFC 3986 section 3.2.3).
+fn has_port(authority: &[u8]) -> bool {
+    let colon = authority.iter().rposition(|&byte| byte == b':');
+    let port = colon.map(|colon| &authority[colon + 1..]);
+    let port = port.and_then(|port| std::str::from_utf8(port).ok());
+    port.is_some_and(|port| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok())
+}
+
 /// A request names one host (RFC 9113 section 8.3.1).
-fn check_authority(parts: &request::Parts, seen: &Seen<'_>) -> Result<(), Refusal> {
-    let authority = parts.uri.authority().map(|a| a.as_str().as_bytes());
-    let host = seen.host.map(HeaderValue::as_bytes);
-    match (authority, host) {
+fn check_authority(head: &RequestHeader, seen: &Seen<'_>) -> Result<(), Refusal> {
+    match (head.target_authority(), seen.host) {
         (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
             Err(Refusal::Malformed("host differs from :authority"))
         }
@@ -125,17 +148,17 @@ fn check_authority(parts: &request::Parts, seen: &Seen<'_>) -> Result<(), Refusa
 /// What was found on the way through the fields of a request.
 #[derive(Default)]
 struct Seen<'a> {
-    host: Option<&'a HeaderValue>,
+    host: Option<&'a [u8]>,
     length: bool,
     cookies: usize,
     bytes: usize,
 }
 
-fn check_fields<'a>(headers: &'a HeaderMap, limits: &HttpLimits) -> Result<Seen<'a>, Refusal> {
+fn check_fields<'a>(fields: &'a Fields, limits: &HttpLimits) -> Result<Seen<'a>, Refusal> {
     let mut seen = Seen::default();
     let mut refused = None;
-    for (name, value) in headers {
-        if let Err(refusal) = seen.check(name, value) {
+    for field in fields.iter() {
+        if let Err(refusal) = seen.check(field) {
             // What is malformed comes before what is only refused.
             if matches!(refusal, Refusal::Malformed(_)) {
                 return Err(refusal);
@@ -143,7 +166,7 @@ fn check_fields<'a>(headers: &'a HeaderMap, limits: &HttpLimits) -> Result<Seen<
             refused = Some(refusal);
         }
     }
-    if headers.len() - seen.cookies > limits.max_fields
+    if fields.len() - seen.cookies > limits.max_fields
         || seen.cookies > MAX_COOKIE_CRUMBS
         || seen.bytes > limits.max_head_bytes
     {
@@ -153,33 +176,35 @@ fn check_fields<'a>(headers: &'a HeaderMap, limits: &HttpLimits) -> Result<Seen<
 }
 
 impl<'a> Seen<'a> {
-    fn check(&mut self, name: &HeaderName, value: &'a HeaderValue) -> Result<(), Refusal> {
+    fn check(&mut self, field: Field<'a>) -> Result<(), Refusal> {
         let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-        let bytes = value.as_bytes();
+        let value = field.value;
         // RFC 9113 section 8.2.1: whoever trims it sees another message.
-        if is_space(bytes.first()) || is_space(bytes.last()) {
+        if is_space(value.first()) || is_space(value.last()) {
             return Err(Refusal::Malformed("white space around a value"));
         }
-        if is_invalid_name(name.as_str().as_bytes()) {
-            return Err(Refusal::Malformed("invalid field name"));
-        }
-        self.bytes += name.as_str().len() + bytes.len();
-        if *name == COOKIE {
-            self.cookies += 1;
-        } else if *name == HOST {
-            if self.host.replace(value).is_some() {
+        self.bytes += field.name.len() + value.len();
+        match field.known {
+            None if is_invalid_name(field.name) => {
+                return Err(Refusal::Malformed("invalid field name"));
+            }
+            Some(KnownName::Cookie) => self.cookies += 1,
+            Some(KnownName::Host) if self.host.replace(value).is_some() => {
                 return Err(Refusal::Malformed("more than one host"));
             }
-        } else if *name == CONTENT_LENGTH {
-            // As strict as with HTTP/1, which may be what it goes on as.
-            if parse_length(bytes).is_none() {
-                return Err(Refusal::Malformed("invalid content-length"));
+            Some(KnownName::ContentLength) => {
+                // As strict as with HTTP/1, which may be what it goes on as.
+                if parse_length(value).is_none() {
+                    return Err(Refusal::Malformed("invalid content-length"));
+                }
+                if std::mem::replace(&mut self.length, true) {
+                    return Err(Refusal::Malformed("more than one content-length"));
+                }
             }
-            if std::mem::replace(&mut self.length, true) {
-                return Err(Refusal::Malformed("more than one content-length"));
+            Some(KnownName::Expect) if !value.eq_ignore_ascii_case(b"100-continue") => {
+                return Err(Refusal::Status(StatusCode::EXPECTATION_FAILED));
             }
-        } else if *name == EXPECT && !bytes.eq_ignore_ascii_case(b"100-continue") {
-            return Err(Refusal::Status(StatusCode::EXPECTATION_FAILED));
+            _ => (),
         }
         Ok(())
     }
@@ -191,24 +216,78 @@ pub(super) fn is_invalid_name(name: &[u8]) -> bool {
 }
 
 /// Joins the pieces of `Cookie` with `; `: HTTP/1 has one such field (RFC 9113 section 8.2.3).
-fn join_cookies(headers: &mut HeaderMap) {
-    let crumbs: Vec<&[u8]> = headers
-        .get_all(COOKIE)
-        .iter()
-        .map(HeaderValue::as_bytes)
-        .collect();
-    if crumbs.len() < 2 {
-        return;
-    }
+fn join_cookies(head: &mut RequestHeader) {
     // An empty one would leave white space at the end, which HTTP/2 refuses.
-    let crumbs: Vec<&[u8]> = crumbs
-        .into_iter()
+    let crumbs: Vec<&[u8]> = head
+        .fields()
+        .get_all(KnownName::Cookie)
         .filter(|crumb| !crumb.is_empty())
         .collect();
-    let joined = HeaderValue::from_maybe_shared(Bytes::from(crumbs.join(&b"; "[..])))
-        .expect("valid values joined by valid bytes");
-    headers.insert(COOKIE, joined);
+    let joined = crumbs.join(&b"; "[..]);
+    head.set_known(KnownName::Cookie, &joined);
 }
+
+/// Writes a response head, without what belongs to a connection of HTTP/1.
+pub(super) fn encode_response(head: &ResponseHeader, encoder: &mut Encoder, out: &mut BytesMut) {
+    encoder.status(head.status().as_u16(), out);
+    let bodiless = is_bodiless(head.status());
+    encode_fields(head.fields(), encoder, out, |name| {
+        // Some clients take any length here for one that is not kept.
+        name == KnownName::ContentLength && bodiless
+    });
+}
+
+/// Writes the fields HTTP/2 has a place for (RFC 9113 section 8.2.2) but those `left_out` is true for.
+pub(super) fn encode_fields(
+    fields: &Fields,
+    encoder: &mut Encoder,
+    out: &mut BytesMut,
+    left_out: impl Fn(KnownName) -> bool,
+) {
+    let nominated: Vec<&[u8]> = match fields.has(KnownName::Connection) {
+        true => nominated(fields).collect(),
+        false => Vec::new(),
+    };
+    for field in fields.iter() {
+        let is_left_out = match field.known {
+            Some(name) => {
+                STRIPPED.contains(&name) && !(name == KnownName::Te && field.value == b"trailers")
+                    || left_out(name)
+            }
+            None => false,
+        };
+        if !is_left_out && !nominated.iter().any(|n| n.eq_ignore_ascii_case(field.name)) {
+            encoder.field(
+                field.name,
+                field.known,
+                field.value,
+                field.is_sensitive,
+                out,
+            );
+        }
+    }
+}
+
+/// Returns the names that `Connection` says are of that connection, but those a message needs.
+fn nominated(fields: &Fields) -> impl Iterator<Item = &[u8]> {
+    fields
+        .get_all(KnownName::Connection)
+        .flat_map(|value| value.split(|&b| b == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|name| {
+            let known = KnownName::of(name);
+            known != Some(KnownName::ContentLength) && known != Some(KnownName::ContentType)
+        })
+}
+
+const STRIPPED: [KnownName; 6] = [
+    KnownName::Connection,
+    KnownName::KeepAlive,
+    KnownName::ProxyConnection,
+    KnownName::Te,
+    KnownName::TransferEncoding,
+    KnownName::Upgrade,
+];
 
 /// Returns a response head as HTTP/2 has it: without what belongs to a connection of HTTP/1.
 pub(super) fn response_to_h2(head: &mut ResponseHeader) -> Response<()> {
@@ -231,14 +310,6 @@ pub(super) fn is_bodiless(status: StatusCode) -> bool {
 
 /// Removes the fields HTTP/2 has no place for (RFC 9113 section 8.2.2); `fields` has the same.
 pub(super) fn strip_connection_fields(headers: &mut HeaderMap, fields: &Fields) {
-    const STRIPPED: [KnownName; 6] = [
-        KnownName::Connection,
-        KnownName::KeepAlive,
-        KnownName::ProxyConnection,
-        KnownName::Te,
-        KnownName::TransferEncoding,
-        KnownName::Upgrade,
-    ];
     if !STRIPPED.iter().any(|&name| fields.has(name)) {
         return;
     }
@@ -247,14 +318,7 @@ pub(super) fn strip_connection_fields(headers: &mut HeaderMap, fields: &Fields) 
         HeaderName::from_static("proxy-connection"),
     ];
     if headers.contains_key(CONNECTION) {
-        let nominated: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .flat_map(|value| value.as_bytes().split(|&b| b == b','))
-            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-            .filter(|name| *name != CONTENT_LENGTH && *name != CONTENT_TYPE)
-            .collect();
-        for name in nominated {
+        for name in nominated(fields).filter_map(|name| HeaderName::from_bytes(name).ok()) {
             headers.remove(name);
         }
         headers.remove(CONNECTION);

@@ -1,6 +1,8 @@
-//! HTTP/2 sessions on the `h2` crate, which frames, compresses and keeps the windows.
+//! HTTP/2 sessions, and the framing beneath them.
 //!
-//! [`server`] is the downstream side, [`client`] the upstream side. `head.rs` is pure: what a valid message is and how heads are
+//! [`server`] is the downstream side, [`client`] the upstream side. `engine/` frames, compresses and
+//! keeps the windows; where a program makes its connections by the types of the `h2` crate, that does
+//! so, and `stream.rs` makes the two one. `head.rs` is pure: what a valid message is and how heads are
 //! translated; `output.rs` is the sending half of a stream, which waits for windows.
 
 pub mod client;
@@ -9,10 +11,18 @@ pub mod server;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+// Our streams for programs that want those of the `h2` crate.
+mod bridge;
+// Framing of our own.
+pub(crate) mod engine;
+// Why a stream is no more.
+mod error;
 // Between heads of HTTP/2 and ours: pure.
 mod head;
 // What waits to be sent on a stream.
 mod output;
+// A stream, whoever frames it.
+mod stream;
 // When the task of a connection runs.
 pub(crate) mod turn;
 // The handshake of WebSocket that HTTP/1 needs and HTTP/2 does without.
@@ -23,12 +33,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::SendStream;
-use pingora_error::{
-    BError, Error,
-    ErrorType::{ConnectionClosed, H2Error},
-    Result,
-};
+use pingora_error::Result;
 
+pub(crate) use self::error::{reset_error, stream_error};
 use self::output::Output;
 
 /// Sends a piece of a body, and its end when `end`, waiting for the windows of the peer.
@@ -48,21 +55,4 @@ pub async fn write_body(
         output.finish(None)?;
     }
     poll_fn(|cx| output.poll_flush(writer, write_timeout, cx)).await
-}
-
-/// Returns the error of a stream or connection as ours; the caller says whose fault it is.
-#[cold]
-pub(crate) fn stream_error(e: h2::Error, what: &'static str) -> BError {
-    let gone = e.is_io() || (e.is_remote() && (e.is_reset() || e.is_go_away()));
-    let etype = if gone { ConnectionClosed } else { H2Error };
-    Error::because(etype, what, e)
-}
-
-/// The error of a stream the peer has reset.
-#[cold]
-pub(crate) fn reset_error(reason: h2::Reason, what: &'static str) -> BError {
-    Error::explain(
-        ConnectionClosed,
-        format!("{what}: stream reset, {}", reason.description()),
-    )
 }

@@ -1,25 +1,25 @@
 //! [`Output`]: what waits to be sent on a stream.
 //!
 //! Everything is queued first and sent when the windows allow; the last DATA frame carries the
-//! end of the stream. What is handed to `h2` has its window already, so that nothing piles up
-//! behind a peer that takes nothing: the bound is [`OUTPUT_HIGH_WATER`] here and the send buffer
-//! of the connection's options there.
+//! end of the stream. What is handed over has its window already, so that nothing piles up
+//! behind a peer that takes nothing: the bound is [`OUTPUT_HIGH_WATER`] here and what the connection
+//! holds unsent there.
 
 use std::collections::VecDeque;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::SendStream;
 use http::HeaderMap;
 use pingora_error::{
     Error,
-    ErrorType::{ConnectionClosed, WriteError, WriteTimedout},
+    ErrorType::{WriteError, WriteTimedout},
     Result,
 };
 use pingora_timeout::fast_timeout::Deadline;
 
 use super::head::clean_trailers;
+use super::stream::Sink;
 use super::stream_error;
 use crate::protocols::http::pace::MIN_PROGRESS;
 
@@ -158,7 +158,7 @@ impl Output {
     /// Cancel-safe. Fails when the peer takes nothing worth mentioning for `timeout`.
     pub(crate) fn poll_flush(
         &mut self,
-        stream: &mut SendStream<Bytes>,
+        stream: &mut impl Sink,
         timeout: Option<Duration>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<()>> {
@@ -171,30 +171,12 @@ impl Output {
         self.poll_stalled(before, timeout, cx)
     }
 
-    fn poll_send(
-        &mut self,
-        stream: &mut SendStream<Bytes>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<()>> {
+    fn poll_send(&mut self, stream: &mut impl Sink, cx: &mut Context<'_>) -> Poll<Result<()>> {
         while !self.next.is_empty() {
-            let room = match stream.capacity() {
-                0 => {
-                    stream.reserve_capacity(self.queued);
-                    match stream.poll_capacity(cx) {
-                        Poll::Ready(Some(Ok(_))) => stream.capacity(),
-                        Poll::Ready(Some(Err(e))) => {
-                            return Poll::Ready(Err(stream_error(e, "while waiting for a window")));
-                        }
-                        Poll::Ready(None) => return Poll::Ready(Err(gone(stream, cx))),
-                        Poll::Pending => return Poll::Pending,
-                    }
-                }
-                room => room,
+            let room = match ready!(stream.poll_room(self.queued, cx)) {
+                Ok(room) => room,
+                Err(e) => return Poll::Ready(Err(stream_error(e, "while sending a body"))),
             };
-            if room == 0 {
-                // Taken back since: ask again.
-                continue;
-            }
             let data = self.next.split_to(room.min(self.next.len()));
             if self.next.is_empty() {
                 self.next = self.rest.pop_front().unwrap_or_default();
@@ -249,15 +231,5 @@ impl Output {
                 "the peer of a stream takes no bytes",
             )),
         }
-    }
-}
-
-/// The stream takes no more: says why, if that is known.
-#[cold]
-fn gone(stream: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Box<Error> {
-    match stream.poll_reset(cx) {
-        Poll::Ready(Ok(reason)) => super::reset_error(reason, "while sending a body"),
-        Poll::Ready(Err(e)) => stream_error(e, "while sending a body"),
-        Poll::Pending => Error::explain(ConnectionClosed, "the stream takes no more of a body"),
     }
 }

@@ -8,8 +8,8 @@ use http::HeaderMap;
 use pingora_error::{Error, ErrorType::WriteError, Result};
 
 use super::super::framing::BodyLength;
-use super::super::wire::Output;
 use super::chunked::put_size_line;
+use crate::protocols::http::wire::Output;
 
 /// Frames a body.
 #[derive(Debug)]

@@ -147,7 +147,7 @@ pub(in crate::protocols::http::v1) async fn end_stream(stream: &mut crate::proto
     let _ = pingora_timeout::timeout(LINGER_TIME, stream.shutdown()).await;
 }
 
-async fn linger(wire: &mut super::super::wire::Wire) {
+async fn linger(wire: &mut crate::protocols::http::wire::Wire) {
     let read_rest = async {
         let mut read = 0;
         // Ends with the time, or the connection.

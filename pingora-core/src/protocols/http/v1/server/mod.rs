@@ -21,10 +21,10 @@ use pingora_timeout::fast_timeout::Deadline;
 use super::body::{BodyDecoder, BodyEncoder};
 use super::common::{is_expect_continue_req, is_upgrade_req};
 use super::framing::BodyLength;
-use super::wire::{Input, Wire};
 use crate::protocols::http::HttpLimits;
 use crate::protocols::http::body_buffer::RetryBuffer;
 use crate::protocols::http::pace::Pace;
+use crate::protocols::http::wire::{Input, Wire};
 use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::{Digest, Stream};
 

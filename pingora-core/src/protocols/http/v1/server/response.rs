@@ -21,11 +21,11 @@ use pingora_timeout::fast_timeout::Deadline;
 
 use super::super::common::is_upgrade_resp;
 use super::super::framing::{BodyLength, connection_options, parse_length};
-use super::super::wire::OUTPUT_HIGH_WATER;
 use super::HttpSession;
 use crate::protocols::http::HttpTask;
 use crate::protocols::http::date::get_cached_date;
 use crate::protocols::http::pace::MIN_PROGRESS;
+use crate::protocols::http::wire::OUTPUT_HIGH_WATER;
 
 /// Bytes a TLS library may hold back of what was written to it.
 const MAX_HIDDEN_BYTES: usize = 64 * 1024;

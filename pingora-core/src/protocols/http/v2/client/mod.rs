@@ -11,15 +11,16 @@ mod response;
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::client::{ResponseFuture, SendRequest};
-use h2::{Reason, RecvStream, SendStream};
-use http::Request;
+use h2::Reason;
+use h2::client::SendRequest;
 use pingora_error::ErrorType::{ConnectionClosed, H2Downgrade, H2Error};
 use pingora_error::{BError, Error, ErrorType, RetryType};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_timeout::fast_timeout::Deadline;
 
+use super::error::StreamError;
 use super::output::Output;
+use super::stream::Upstream;
 use crate::connectors::http::v2::ConnectionRef;
 use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::{Digest, UniqueIDType};
@@ -65,17 +66,27 @@ pub struct Http2Session {
     pub write_timeout: Option<Duration>,
 }
 
+/// What opens the stream.
+pub(crate) enum Opener {
+    /// The connection.
+    Ours,
+    /// The `h2` crate, by which a program has made the connection.
+    H2(SendRequest<Bytes>),
+}
+
 struct State {
-    send: SendRequest<Bytes>,
+    opener: Opener,
     req: Option<Box<RequestHeader>>,
-    /// The head that waits for what comes with it.
-    queued: Option<Request<()>>,
-    stream: Option<SendStream<Bytes>>,
+    /// The request asks for an upgrade, which is an extended CONNECT.
+    is_upgrade: bool,
+    /// The head in `req` waits for what comes with it.
+    head_queued: bool,
+    stream: Option<Upstream>,
     output: Output,
-    response: Option<ResponseFuture>,
     interim_responses: u8,
     resp: Option<Box<ResponseHeader>>,
-    body: Option<RecvStream>,
+    /// The final head was read.
+    head_read: bool,
     body_received: usize,
     body_ended: bool,
     trailers_read: bool,
@@ -93,17 +104,17 @@ struct State {
 
 impl Http2Session {
     /// Returns a session that has sent nothing yet, on a slot of `conn` reserved for it.
-    pub(crate) fn new(send: SendRequest<Bytes>, conn: ConnectionRef) -> Self {
+    pub(crate) fn new(opener: Opener, conn: ConnectionRef) -> Self {
         let state = State {
-            send,
+            opener,
             req: None,
-            queued: None,
+            is_upgrade: false,
+            head_queued: false,
             stream: None,
             output: Output::new(),
-            response: None,
             interim_responses: 0,
             resp: None,
-            body: None,
+            head_read: false,
             body_received: 0,
             body_ended: false,
             trailers_read: false,
@@ -196,17 +207,18 @@ impl Http2Session {
     fn reset(&mut self, reason: Reason) {
         let state = &mut *self.state;
         state.broken = true;
-        state.queued = None;
+        state.head_queued = false;
         state.output.clear();
         if let Some(stream) = &mut state.stream {
-            stream.send_reset(reason);
+            stream.reset(reason);
         }
     }
 
     /// Marks the stream as gone; returns the error as one of the server's side, which may be tried
     /// again only if the server cannot have seen the request (RFC 9113 section 8.7).
     #[cold]
-    fn failed(&mut self, e: h2::Error, what: &'static str) -> BError {
+    fn failed(&mut self, e: impl Into<StreamError>, what: &'static str) -> BError {
+        let e = e.into();
         self.state.broken = true;
         let unseen = (e.is_remote() && e.is_go_away())
             || (e.is_remote() && e.is_reset() && e.reason() == Some(Reason::REFUSED_STREAM));
@@ -236,7 +248,7 @@ impl Http2Session {
     /// Returns whether any of an answer came, whoever has it now.
     fn answered(&self) -> bool {
         let state = &self.state;
-        state.resp.is_some() || state.body.is_some() || state.interim_responses > 0
+        state.resp.is_some() || state.head_read || state.interim_responses > 0
     }
 }
 
@@ -245,8 +257,6 @@ impl Drop for Http2Session {
     fn drop(&mut self) {
         // The stream first: what it still holds belongs to the exchange that ends here.
         self.state.stream = None;
-        self.state.body = None;
-        self.state.response = None;
         self.conn.release_stream();
     }
 }

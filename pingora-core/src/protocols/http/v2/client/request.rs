@@ -1,12 +1,12 @@
 //! Sending: the head as HTTP/2 has it, and a body no longer than the head says.
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use h2::SendStream;
-use http::header::{CONNECTION, EXPECT, HOST, UPGRADE};
 use http::{Method, Request, Uri, Version, uri};
 use pingora_error::{
     Error,
@@ -14,10 +14,15 @@ use pingora_error::{
     Result,
 };
 use pingora_http::RequestHeader;
-use pingora_http::fields::KnownName;
+use pingora_http::fields::{Fields, KnownName};
 
-use super::super::head::strip_connection_fields;
-use super::Http2Session;
+use super::super::engine::hpack::{Encoder, Pseudo};
+use super::super::error::StreamError;
+use super::super::head::{encode_fields, strip_connection_fields};
+use super::super::stream::Upstream;
+use super::{Http2Session, Opener};
+use crate::protocols::http::authority::is_valid_host;
+use crate::protocols::http::byte_set::alphanumeric_and;
 use crate::protocols::http::v1::common::is_upgrade_req;
 use crate::protocols::http::v1::parse_length;
 
@@ -63,20 +68,20 @@ impl Http2Session {
     ///
     /// Nothing can be written through the session afterwards.
     pub fn take_request_body_writer(&mut self) -> Option<SendStream<Bytes>> {
-        self.state.stream.take()
+        self.state.stream.as_mut()?.take_writer()
     }
 
     /// Queues the request head. Nothing is sent yet.
     ///
     /// # Errors
     /// As [`write_request_header`](Self::write_request_header).
-    pub fn queue_request_header(&mut self, mut req: Box<RequestHeader>) -> Result<()> {
+    pub fn queue_request_header(&mut self, req: Box<RequestHeader>) -> Result<()> {
         if self.state.req.is_some() {
             return Error::e_explain(WriteError, "a second request on a stream")
                 .map_err(Error::into_in);
         }
         let is_upgrade = is_upgrade_req(&req);
-        if is_upgrade && !self.state.send.is_extended_connect_protocol_enabled() {
+        if is_upgrade && !self.conn.grants_tunnels() {
             return Error::e_explain(
                 InvalidHTTPHeader,
                 "an upgrade, and the server does not speak extended CONNECT",
@@ -92,13 +97,19 @@ impl Http2Session {
             let length = req.fields().get(KnownName::ContentLength);
             self.state.output.set_length(length.and_then(parse_length));
         }
-        let scheme = match self.conn.digest().ssl_digest {
-            Some(_) => uri::Scheme::HTTPS,
-            None => uri::Scheme::HTTP,
-        };
-        self.state.queued = Some(request_to_h2(&mut req, scheme, is_upgrade)?);
+        // What cannot be sent is refused here, before anybody waits for it.
+        Sent::of(&req, self.scheme(), is_upgrade)?;
+        self.state.is_upgrade = is_upgrade;
+        self.state.head_queued = true;
         self.state.req = Some(req);
         Ok(())
+    }
+
+    fn scheme(&self) -> &'static str {
+        match self.conn.digest().ssl_digest {
+            Some(_) => "https",
+            None => "http",
+        }
     }
 
     /// Queues a piece of the request body; what exceeds the length in the head is dropped.
@@ -126,7 +137,7 @@ impl Http2Session {
     ///
     /// Cancel-safe. Fails when the server takes nothing for the write timeout.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        if self.state.queued.is_some() {
+        if self.state.head_queued {
             let whole = self.state.output.is_empty_message();
             let end = whole && self.request_may_end_with_head();
             self.send_head(end)?;
@@ -141,7 +152,7 @@ impl Http2Session {
         };
         let before = state.output.queued_bytes();
         let flushed = state.output.poll_flush(stream, timeout, cx);
-        if state.output.queued_bytes() < before && state.body.is_none() {
+        if state.output.queued_bytes() < before && !state.head_read {
             // A server that is still taking the request is not late with its answer.
             state.read_timer = None;
         }
@@ -170,7 +181,7 @@ impl Http2Session {
 
     /// Drops what is queued: the server does not want it.
     pub fn abandon_request(&mut self) {
-        self.state.queued = None;
+        self.state.head_queued = false;
         self.state.output.clear();
     }
 
@@ -187,12 +198,29 @@ impl Http2Session {
     }
 
     fn send_head(&mut self, end: bool) -> Result<()> {
-        let Some(request) = self.state.queued.take() else {
+        let scheme = self.scheme();
+        let state = &mut *self.state;
+        let Some(req) = state.req.as_deref().filter(|_| state.head_queued) else {
             return Ok(());
         };
-        match self.state.send.send_request(request, end) {
-            Ok((response, stream)) => {
-                self.state.response = Some(response);
+        state.head_queued = false;
+        let sent = Sent::of(req, scheme, state.is_upgrade)?;
+        let opened = match &mut state.opener {
+            Opener::Ours => {
+                let is_head = *req.method() == Method::HEAD;
+                let encode = |encoder: &mut Encoder, out: &mut BytesMut| {
+                    sent.encode(req.fields(), encoder, out)
+                };
+                let opened = self.conn.open(end, is_head, encode);
+                opened.map(Upstream::Ours).map_err(StreamError::from)
+            }
+            Opener::H2(send) => {
+                let request = sent.to_h2(req)?;
+                Upstream::open_h2(send, request, end)
+            }
+        };
+        match opened {
+            Ok(stream) => {
                 self.state.stream = Some(stream);
                 if end {
                     self.state.output.ended_with_head();
@@ -218,85 +246,141 @@ impl Http2Session {
     }
 }
 
-/// Returns a request head as HTTP/2 has it.
-pub(in crate::protocols::http::v2) fn request_to_h2(
-    req: &mut RequestHeader,
-    scheme: uri::Scheme,
-    is_upgrade: bool,
-) -> Result<Request<()>> {
-    let mut parts = req.take_parts();
-    let fields = req.fields();
-    parts.version = Version::HTTP_2;
-    let protocol = match is_upgrade {
-        true => parts.headers.get(UPGRADE).cloned(),
-        false => None,
-    };
-    parts.uri = target(req, &parts, scheme, is_upgrade)?;
-    if fields.has(KnownName::Host) {
-        parts.headers.remove(HOST);
-    }
-    strip_connection_fields(&mut parts.headers, fields);
-    if fields.has(KnownName::Http2Settings) {
-        parts.headers.remove("http2-settings");
-    }
-    let expectation = fields.get(KnownName::Expect);
-    if expectation.is_some_and(|value| !value.eq_ignore_ascii_case(b"100-continue")) {
-        parts.headers.remove(EXPECT);
-    }
-    if is_upgrade {
-        let protocol = protocol
-            .as_ref()
-            .and_then(|protocol| protocol.to_str().ok());
-        let protocol = protocol.ok_or_else(|| invalid("invalid Upgrade"))?;
-        parts.method = Method::CONNECT;
-        parts.extensions.insert(h2::ext::Protocol::from(protocol));
-        // RFC 8441 section 5: the stream is the proof.
-        parts.headers.remove("sec-websocket-key");
-        parts.headers.remove(CONNECTION);
-        parts.headers.remove(http::header::CONTENT_LENGTH);
-    }
-    Ok(Request::from_parts(parts, ()))
+/// A request as HTTP/2 has it; the fields are those of the head.
+struct Sent<'a> {
+    method: &'a [u8],
+    scheme: &'static str,
+    authority: &'a [u8],
+    /// `None` in a plain CONNECT.
+    path: Option<Cow<'a, [u8]>>,
+    /// Of an extended CONNECT (RFC 8441).
+    protocol: Option<&'a [u8]>,
 }
 
-/// Returns the pseudo-header fields in the form `h2` takes them from.
-fn target(
-    req: &RequestHeader,
-    parts: &http::request::Parts,
-    scheme: uri::Scheme,
-    is_upgrade: bool,
-) -> Result<Uri> {
-    let of_target = parts.uri.authority();
-    let authority = match req.fields().get(KnownName::Host) {
-        Some(host) if of_target.is_some_and(|name| name.as_str().as_bytes() == host) => {
-            of_target.cloned()
+impl<'a> Sent<'a> {
+    /// Returns how a request is sent.
+    ///
+    /// # Errors
+    /// `InvalidHTTPHeader` for one HTTP/2 cannot express.
+    fn of(req: &'a RequestHeader, scheme: &'static str, is_upgrade: bool) -> Result<Self> {
+        let host = req.fields().get(KnownName::Host);
+        let of_target = req.target_authority();
+        if *req.method() == Method::CONNECT && !is_upgrade {
+            let target = Some(req.raw_path()).filter(|target| is_valid_host(target));
+            let authority = of_target.or(target).or(host);
+            return Ok(Sent {
+                method: b"CONNECT",
+                scheme,
+                authority: authority.ok_or_else(|| invalid("invalid target of CONNECT"))?,
+                path: None,
+                protocol: None,
+            });
         }
-        Some(host) => uri::Authority::try_from(host).ok(),
-        None => of_target.cloned(),
-    };
-    let mut target = uri::Parts::default();
-    target.authority = authority;
-    if *req.method() == Method::CONNECT && !is_upgrade {
-        target.authority = parts.uri.authority().cloned().or(target.authority);
-        return Uri::from_parts(target).map_err(|_| invalid("invalid target of CONNECT"));
+        let authority = host.or(of_target).filter(|name| is_valid_host(name));
+        let protocol = req.fields().get(KnownName::Upgrade).filter(|_| is_upgrade);
+        Ok(Sent {
+            method: match is_upgrade {
+                true => b"CONNECT",
+                false => req.method().as_str().as_bytes(),
+            },
+            scheme,
+            authority: authority.ok_or_else(|| invalid("no valid Host"))?,
+            path: Some(path_of(req)?),
+            protocol,
+        })
     }
-    if target.authority.is_none() {
-        return Err(invalid("no valid Host"));
+
+    /// Writes the request.
+    fn encode(&self, fields: &Fields, encoder: &mut Encoder, out: &mut BytesMut) {
+        encoder.pseudo(Pseudo::Method, self.method, out);
+        if let Some(path) = &self.path {
+            encoder.pseudo(Pseudo::Scheme, self.scheme.as_bytes(), out);
+            encoder.pseudo(Pseudo::Authority, self.authority, out);
+            encoder.pseudo(Pseudo::Path, path, out);
+        } else {
+            encoder.pseudo(Pseudo::Authority, self.authority, out);
+        }
+        if let Some(protocol) = self.protocol {
+            encoder.pseudo(Pseudo::Protocol, protocol, out);
+        }
+        encode_fields(fields, encoder, out, |name| self.leaves_out(fields, name));
     }
-    // Servers expect the scheme of the connection it comes on.
-    target.scheme = Some(scheme);
-    let (path, raw) = (parts.uri.path_and_query(), req.raw_path());
-    target.path_and_query = match path {
-        // The same, and checked.
-        Some(path) if path.as_str().as_bytes() == raw => Some(path.clone()),
-        _ => match uri::PathAndQuery::try_from(raw) {
-            Ok(path) if raw.first() == Some(&b'/') || path == "*" => Some(path),
-            _ => path.cloned(),
-        },
-    };
-    if target.path_and_query.is_none() {
-        return Err(invalid("a target HTTP/2 cannot express"));
+
+    /// Returns whether a field is not sent.
+    fn leaves_out(&self, fields: &Fields, name: KnownName) -> bool {
+        match name {
+            KnownName::Host | KnownName::Http2Settings => true,
+            KnownName::Expect => fields
+                .get(KnownName::Expect)
+                .is_some_and(|value| !value.eq_ignore_ascii_case(b"100-continue")),
+            // RFC 8441 section 5: the stream is the proof.
+            KnownName::SecWebsocketKey | KnownName::ContentLength => self.protocol.is_some(),
+            _ => false,
+        }
     }
-    Uri::from_parts(target).map_err(|_| invalid("a target HTTP/2 cannot express"))
+
+    /// Returns the request as the `h2` crate takes it.
+    fn to_h2(&self, req: &RequestHeader) -> Result<Request<()>> {
+        let cannot = |_| invalid("a target HTTP/2 cannot express");
+        let mut target = uri::Parts::default();
+        target.authority = Some(uri::Authority::try_from(self.authority).map_err(cannot)?);
+        if let Some(path) = &self.path {
+            target.scheme = uri::Scheme::try_from(self.scheme).ok();
+            target.path_and_query = Some(uri::PathAndQuery::try_from(&**path).map_err(cannot)?);
+        }
+        let mut parts = req.as_owned_parts();
+        parts.version = Version::HTTP_2;
+        parts.uri =
+            Uri::from_parts(target).map_err(|_| invalid("a target HTTP/2 cannot express"))?;
+        parts.method = Method::from_bytes(self.method)
+            .map_err(|_| invalid("a method HTTP/2 cannot express"))?;
+        let fields = req.fields();
+        strip_connection_fields(&mut parts.headers, fields);
+        for name in [
+            KnownName::Host,
+            KnownName::Http2Settings,
+            KnownName::Expect,
+            KnownName::SecWebsocketKey,
+            KnownName::ContentLength,
+        ] {
+            if self.leaves_out(fields, name) {
+                parts.headers.remove(name.header_name());
+            }
+        }
+        if let Some(protocol) = self.protocol {
+            let protocol = std::str::from_utf8(protocol).map_err(|_| invalid("invalid Upgrade"))?;
+            parts.extensions.insert(h2::ext::Protocol::from(protocol));
+        }
+        Ok(Request::from_parts(parts, ()))
+    }
+}
+
+/// Returns the path to ask for: the one of the target, if HTTP/2 and others take it as it is.
+fn path_of(req: &RequestHeader) -> Result<Cow<'_, [u8]>> {
+    const PLAIN: [bool; 256] = alphanumeric_and(b"-._~!$&'()*+,;=:@%/?");
+    let raw = req.raw_path();
+    if raw.first() == Some(&b'/') && raw.iter().all(|&byte| PLAIN[usize::from(byte)]) {
+        return Ok(Cow::Borrowed(raw));
+    }
+    let is_path = raw.first() == Some(&b'/') || raw == b"*";
+    if is_path
+        && uri::PathAndQuery::try_from(raw).is_ok_and(|path| path.as_str().len() == raw.len())
+    {
+        return Ok(Cow::Borrowed(raw));
+    }
+    match req.uri.path_and_query() {
+        Some(path) => Ok(Cow::Owned(path.as_str().as_bytes().to_vec())),
+        None => Err(invalid("a target HTTP/2 cannot express")),
+    }
+}
+
+/// Returns a request head as the `h2` crate sends it.
+#[cfg(fuzzing)]
+pub(in crate::protocols::http::v2) fn request_to_h2(
+    req: &RequestHeader,
+    is_upgrade: bool,
+) -> Result<Request<()>> {
+    Sent::of(req, "https", is_upgrade)?.to_h2(req)
 }
 
 #[cold]

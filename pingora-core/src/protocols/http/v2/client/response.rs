@@ -11,10 +11,12 @@ use pingora_error::{
     ErrorType::{InvalidH2, ReadTimedout},
     Result,
 };
-use pingora_http::ResponseHeader;
+use pingora_http::fields::Field;
 use pingora_timeout::fast_timeout::Deadline;
 
+use super::super::error::StreamError;
 use super::super::head::{clean_trailers, is_invalid_name};
+use super::super::stream::Upstream;
 use super::super::websocket;
 use super::Http2Session;
 use crate::protocols::http::HttpTask;
@@ -25,7 +27,7 @@ const MAX_INTERIM_RESPONSES: u8 = 32;
 impl Http2Session {
     /// Reads the next response head; an informational one may come first. Cancel-safe.
     pub async fn read_response_header(&mut self) -> Result<()> {
-        if self.state.body.is_some() {
+        if self.state.head_read {
             return Ok(());
         }
         poll_fn(|cx| self.poll_head(cx)).await
@@ -48,13 +50,9 @@ impl Http2Session {
         if self.state.body_ended {
             return Ok(true);
         }
-        let ended = self
-            .state
-            .body
-            .as_ref()
-            .is_some_and(h2::RecvStream::is_end_stream);
-        if ended {
-            self.state.body_ended = true;
+        let state = &mut *self.state;
+        if state.head_read && state.stream.as_ref().is_some_and(Upstream::is_read) {
+            state.body_ended = true;
             return Ok(true);
         }
         let mut cx = Context::from_waker(std::task::Waker::noop());
@@ -63,7 +61,7 @@ impl Http2Session {
         };
         match stream.poll_reset(&mut cx) {
             Poll::Ready(Ok(Reason::NO_ERROR)) | Poll::Pending => Ok(false),
-            Poll::Ready(Ok(reason)) => Err(self.failed(reason.into(), "while reading a response")),
+            Poll::Ready(Ok(reason)) => Err(self.failed(reason, "while reading a response")),
             Poll::Ready(Err(e)) => Err(self.failed(e, "while reading a response")),
         }
     }
@@ -74,29 +72,24 @@ impl Http2Session {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), h2::Error>> {
-        let Some(response) = &mut self.state.response else {
-            // The head was read already, or nothing was sent and there is nothing to wait for.
-            return Poll::Ready(match self.state.body {
-                Some(_) => Ok(()),
-                None => Err(Reason::INTERNAL_ERROR.into()),
-            });
-        };
-        match response.poll_informational(cx) {
-            Poll::Ready(Some(informational)) => {
-                let head = informational?.into_parts().0;
-                self.state.resp = Some(Box::new(ResponseHeader::from(head)));
-                return Poll::Ready(Ok(()));
-            }
-            Poll::Ready(None) => (),
-            Poll::Pending => return Poll::Pending,
+        self.poll_next_head(cx).map_err(StreamError::into_h2)
+    }
+
+    fn poll_next_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        let state = &mut *self.state;
+        if state.head_read {
+            return Poll::Ready(Ok(()));
         }
-        let (head, body) = ready!(std::pin::Pin::new(response).poll(cx))?.into_parts();
-        self.state.response = None;
-        self.state.body_ended = body.is_end_stream();
-        self.state.body = Some(body);
-        let mut head = ResponseHeader::from(head);
-        head.set_version(Version::HTTP_2);
-        self.state.resp = Some(Box::new(head));
+        let Some(stream) = &mut state.stream else {
+            // Nothing was sent, and there is nothing to wait for.
+            return Poll::Ready(Err(Reason::INTERNAL_ERROR.into()));
+        };
+        let head = ready!(stream.poll_head(cx))?;
+        if !head.status().is_informational() {
+            state.head_read = true;
+            state.body_ended = stream.is_read();
+        }
+        state.resp = Some(Box::new(head));
         Poll::Ready(Ok(()))
     }
 
@@ -106,27 +99,28 @@ impl Http2Session {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, h2::Error>>> {
+        let data = ready!(self.poll_next_data(cx));
+        Poll::Ready(data.map(|data| data.map_err(StreamError::into_h2)))
+    }
+
+    fn poll_next_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, StreamError>>> {
         let state = &mut *self.state;
-        let Some(body) = &mut state.body else {
+        let Some(stream) = state.stream.as_mut().filter(|_| state.head_read) else {
             return Poll::Ready(None);
         };
         loop {
-            let Some(data) = ready!(body.poll_data(cx)) else {
-                state.body_ended = true;
-                return Poll::Ready(None);
-            };
-            let data = match data {
-                Ok(data) => data,
-                Err(e) => return Poll::Ready(Some(Err(e))),
-            };
-            // The window opens again as pieces are passed on; an error: the stream is gone, which
-            // the next poll tells.
-            let _ = body.flow_control().release_capacity(data.len());
-            if data.is_empty() {
-                continue;
+            match ready!(stream.poll_data(cx)) {
+                None => {
+                    state.body_ended = true;
+                    return Poll::Ready(None);
+                }
+                Some(Ok(data)) if data.is_empty() => (),
+                Some(Ok(data)) => {
+                    state.body_received += data.len();
+                    return Poll::Ready(Some(Ok(data)));
+                }
+                Some(Err(e)) => return Poll::Ready(Some(Err(e))),
             }
-            state.body_received += data.len();
-            return Poll::Ready(Some(Ok(data)));
         }
     }
 
@@ -135,10 +129,10 @@ impl Http2Session {
     /// The head moves into the task: [`response_header`](Self::response_header) is `None`
     /// afterwards.
     pub fn poll_read_task(&mut self, cx: &mut Context<'_>) -> Poll<Result<HttpTask>> {
-        if self.state.body.is_none() {
+        if !self.state.head_read {
             ready!(self.poll_head(cx))?;
             let head = self.state.resp.take().expect("poll_head sets the head");
-            let end = !self.state.upgraded && self.state.body.is_some() && self.state.body_ended;
+            let end = !self.state.upgraded && self.state.head_read && self.state.body_ended;
             return Poll::Ready(Ok(HttpTask::Header(head, end)));
         }
         let data = ready!(self.poll_body(cx))?;
@@ -147,11 +141,7 @@ impl Http2Session {
             return Poll::Ready(Ok(HttpTask::UpgradedBody(data, end)));
         }
         if data.is_some() {
-            let end = self
-                .state
-                .body
-                .as_ref()
-                .is_some_and(h2::RecvStream::is_end_stream);
+            let end = self.state.stream.as_ref().is_some_and(Upstream::is_read);
             self.state.body_ended |= end;
             return Poll::Ready(Ok(HttpTask::Body(data, end)));
         }
@@ -163,7 +153,7 @@ impl Http2Session {
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        match self.poll_read_response_header(cx) {
+        match self.poll_next_head(cx) {
             Poll::Ready(Ok(())) => {
                 self.state.read_timer = None;
                 Poll::Ready(self.check_head())
@@ -176,7 +166,7 @@ impl Http2Session {
     }
 
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
-        match self.poll_read_response_body(cx) {
+        match self.poll_next_data(cx) {
             Poll::Ready(None) => Poll::Ready(Ok(None)),
             Poll::Ready(Some(Ok(data))) => {
                 self.state.read_timer = None;
@@ -190,15 +180,12 @@ impl Http2Session {
     }
 
     fn poll_trailers(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<HeaderMap>>> {
-        let Some(body) = self
-            .state
-            .body
-            .as_mut()
-            .filter(|_| !self.state.trailers_read)
-        else {
+        let state = &mut *self.state;
+        let may_come = state.head_read && !state.trailers_read;
+        let Some(stream) = state.stream.as_mut().filter(|_| may_come) else {
             return Poll::Ready(Ok(None));
         };
-        match body.poll_trailers(cx) {
+        match stream.poll_trailers(cx) {
             Poll::Ready(Ok(trailers)) => {
                 self.state.trailers_read = true;
                 Poll::Ready(Ok(trailers.and_then(|mut trailers| {
@@ -221,7 +208,8 @@ impl Http2Session {
         if status == StatusCode::SWITCHING_PROTOCOLS {
             return self.refuse("101, which HTTP/2 does not have");
         }
-        if (head.fields().iter()).any(|field| is_invalid_name(field.name)) {
+        let is_invalid = |field: Field<'_>| field.known.is_none() && is_invalid_name(field.name);
+        if head.fields().iter().any(is_invalid) {
             return self.refuse("invalid field name");
         }
         if status.is_informational() {
@@ -261,8 +249,8 @@ impl Http2Session {
     fn poll_late<T>(&mut self, cx: &mut Context<'_>, what: &'static str) -> Poll<Result<T>> {
         // A server that is still being sent the request need not answer yet.
         let state = &self.state;
-        let sent = state.output.is_end_sent() || (state.is_connect && state.response.is_some());
-        let owes = (sent || state.body.is_some()) && !state.upgraded;
+        let sent = state.output.is_end_sent() || (state.is_connect && state.stream.is_some());
+        let owes = (sent || state.head_read) && !state.upgraded;
         let Some(limit) = self.read_timeout.filter(|_| owes) else {
             return Poll::Pending;
         };
@@ -271,7 +259,7 @@ impl Http2Session {
             .read_timer
             .get_or_insert_with(|| Box::new(Deadline::new(limit)));
         ready!(timer.poll_elapsed(cx));
-        if self.state.body.is_none() {
+        if !self.state.head_read {
             // It may be the connection that is dead: nobody else should wait for it.
             self.conn.mark_shutdown();
         }

@@ -9,11 +9,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
-use http::{Request, Response, StatusCode};
+use http::{Request, StatusCode};
 use log::debug;
 use pingora_error::{Error, ErrorType::HandshakeError, Result};
+use pingora_http::ResponseHeader;
 
-use super::super::head::{Accepted, Refusal, accept_request};
+use super::super::engine::{Driver, Incoming, Local};
+use super::super::head::{Refusal, accept_parts, accept_request};
+use super::super::stream::Downstream;
 use super::super::stream_error;
 use super::{H2Options, HttpSession};
 use crate::protocols::http::HttpLimits;
@@ -53,13 +56,11 @@ pub enum H2Accept {
     Rejected,
 }
 
-/// As [`H2Accept`], telling a client that breaks the protocol from one that asks too much.
+/// As [`H2Accept`].
 pub(crate) enum Arrival {
     /// A request.
     Session(HttpSession),
-    /// No valid request: its stream was reset.
-    Malformed,
-    /// A request that was answered already.
+    /// One that was answered or reset already.
     Refused,
 }
 
@@ -119,10 +120,22 @@ pub(super) fn protected(mut options: Builder) -> Builder {
     options
 }
 
-/// Returns how many sessions of a connection may be alive: those of streams that were reset count
-/// until they end.
-pub(crate) fn sessions_at_most(connection: &Connection<Stream, Bytes>) -> usize {
-    connection.max_concurrent_recv_streams().min(4096) + MAX_STREAMS as usize
+/// Returns what a connection tells its client, as `options` say; `None`: as [`default_h2_options`].
+///
+/// The numbers of resets and of bytes to send that options may have are the concern of the `h2` crate:
+/// here a client has budgets that fill up with time, and no more waits to be sent than 128 KiB.
+pub(crate) fn local_settings(options: Option<H2Options>) -> Local {
+    let defaults = Local {
+        max_streams: MAX_STREAMS,
+        stream_window: STREAM_WINDOW,
+        connection_window: CONNECTION_WINDOW,
+        max_header_list: MAX_HEADER_LIST_BYTES,
+        connect_protocol: true,
+    };
+    match options {
+        None => defaults,
+        Some(options) => Local::told_by(options).protected(&defaults),
+    }
 }
 
 impl HttpSession {
@@ -134,69 +147,76 @@ impl HttpSession {
         conn: &mut Connection<Stream, Bytes>,
         digest: Arc<Digest>,
     ) -> Result<Option<H2Accept>> {
-        let limits = HttpLimits::default();
-        let arrived = poll_fn(|cx| Self::poll_from_h2_conn(conn, &digest, &limits, cx)).await?;
-        Ok(arrived.map(|arrival| match arrival {
-            Arrival::Session(session) => H2Accept::Session(session),
-            Arrival::Malformed | Arrival::Refused => H2Accept::Rejected,
-        }))
+        match poll_fn(|cx| conn.poll_accept(cx)).await {
+            Some(Ok((request, respond))) => Ok(Some(accept_h2(request, respond, digest))),
+            Some(Err(e)) => Err(stream_error(e, "while waiting for a request").into_down()),
+            None => Ok(None),
+        }
     }
 
-    /// Polls for the next request, held to `limits`.
-    pub(crate) fn poll_from_h2_conn(
-        conn: &mut Connection<Stream, Bytes>,
+    /// Polls for the next request on a connection we frame, held to `limits`; `Ready(None)` when
+    /// there will be no more.
+    pub(crate) fn poll_next(
+        driver: &mut Driver,
         digest: &Arc<Digest>,
         limits: &HttpLimits,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Arrival>>> {
-        Poll::Ready(match ready!(conn.poll_accept(cx)) {
-            Some(Ok((request, respond))) => Ok(Some(accept(request, respond, digest, limits))),
+        Poll::Ready(match ready!(driver.poll_accept(cx)) {
+            Some(Ok(incoming)) => Ok(Some(accept(incoming, digest, limits))),
             Some(Err(e)) => Err(stream_error(e, "while waiting for a request").into_down()),
             None => Ok(None),
         })
     }
-
-    pub(crate) fn set_guard(&mut self, guard: super::StreamGuard) {
-        self.state.guard = Some(guard);
-    }
 }
 
-fn accept(
-    request: Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
-    digest: &Arc<Digest>,
-    limits: &HttpLimits,
-) -> Arrival {
-    let (parts, body) = request.into_parts();
-    match accept_request(parts, limits) {
-        Ok(head) => Arrival::Session(session(head, body, respond, limits, digest)),
+fn accept(incoming: Incoming, digest: &Arc<Digest>, limits: &HttpLimits) -> Arrival {
+    let Incoming { head, mut stream } = incoming;
+    match accept_request(head, limits) {
+        Ok(head) => {
+            let stream = Downstream::Ours(stream);
+            Arrival::Session(HttpSession::new(head, stream, *limits, Arc::clone(digest)))
+        }
         Err(Refusal::Malformed(why)) => {
-            debug!("request reset: {why}");
-            respond.send_reset(Reason::PROTOCOL_ERROR);
-            Arrival::Malformed
+            stream.refuse_malformed(why);
+            Arrival::Refused
         }
         Err(Refusal::Status(status)) => {
-            debug!("request refused: {status}");
-            refuse(&mut respond, status);
+            refuse(&mut Downstream::Ours(stream), status);
             Arrival::Refused
         }
     }
 }
 
-fn session(
-    head: Accepted,
-    body: RecvStream,
-    respond: SendResponse<Bytes>,
-    limits: &HttpLimits,
-    digest: &Arc<Digest>,
-) -> HttpSession {
-    HttpSession::new(head, body, respond, *limits, Arc::clone(digest))
+fn accept_h2(
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+    digest: Arc<Digest>,
+) -> H2Accept {
+    let limits = HttpLimits::default();
+    let (parts, body) = request.into_parts();
+    match accept_parts(parts, &limits) {
+        Ok(head) => {
+            let stream = Downstream::of_h2(respond, body);
+            H2Accept::Session(HttpSession::new(head, stream, limits, digest))
+        }
+        Err(Refusal::Malformed(why)) => {
+            debug!("request reset: {why}");
+            respond.send_reset(Reason::PROTOCOL_ERROR);
+            H2Accept::Rejected
+        }
+        Err(Refusal::Status(status)) => {
+            refuse(&mut Downstream::of_h2(respond, body), status);
+            H2Accept::Rejected
+        }
+    }
 }
 
-fn refuse(respond: &mut SendResponse<Bytes>, status: StatusCode) {
-    let mut response = Response::new(());
-    *response.status_mut() = status;
-    if let Err(e) = respond.send_response(response, true) {
+fn refuse(stream: &mut Downstream, status: StatusCode) {
+    debug!("request refused: {status}");
+    let refused = ResponseHeader::build(status, Some(0));
+    let sent = refused.map(|mut head| stream.send_response(&mut head, true));
+    if let Ok(Err(e)) = sent {
         debug!("request could not be refused: {e}");
     }
 }

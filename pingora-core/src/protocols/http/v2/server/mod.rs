@@ -1,10 +1,9 @@
 //! [`HttpSession`]: one request of an HTTP/2 client and our answer to it.
 //!
 //! `accept.rs` makes sessions out of a connection, `request.rs` reads the body, `response.rs`
-//! writes, `budget.rs` counts what a client may get wrong. This file has the state and the options.
+//! writes. This file has the state and the options.
 
 mod accept;
-mod budget;
 mod request;
 mod response;
 
@@ -12,14 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use h2::server::SendResponse;
-use h2::{RecvStream, SendStream};
 use http::HeaderMap;
 use pingora_http::fields::KnownName;
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_timeout::fast_timeout::Deadline;
 
 use super::output::Output;
+use super::stream::Downstream;
 use crate::protocols::Digest;
 use crate::protocols::http::HttpLimits;
 use crate::protocols::http::authority::host_of;
@@ -27,9 +25,8 @@ use crate::protocols::http::body_buffer::RetryBuffer;
 use crate::protocols::http::pace::Pace;
 use crate::protocols::l4::socket::SocketAddr;
 
-pub(crate) use self::accept::{Arrival, DEFAULT_IDLE_TIMEOUT, sessions_at_most};
+pub(crate) use self::accept::{Arrival, DEFAULT_IDLE_TIMEOUT, local_settings};
 pub use self::accept::{H2Accept, default_h2_options, handshake};
-pub(crate) use self::budget::{Budget, Counters, StreamGuard};
 pub use self::request::Idle;
 pub use h2::server::Builder as H2Options;
 
@@ -76,7 +73,7 @@ pub struct HttpSession {
 
 struct State {
     req: RequestHeader,
-    body: RecvStream,
+    stream: Downstream,
     body_read: usize,
     body_ended: bool,
     trailers: Option<HeaderMap>,
@@ -92,21 +89,18 @@ struct State {
     continue_sent: bool,
     ignore_info_resp: bool,
     proxy_tasks: bool,
-    respond: SendResponse<Bytes>,
-    /// Where the response goes once its head was sent.
-    stream: Option<SendStream<Bytes>>,
     resp: Option<Box<ResponseHeader>>,
     /// The head in `resp` waits for what comes with it.
     head_queued: bool,
+    head_sent: bool,
     output: Output,
     /// The response has no body, whatever is written.
     bodiless: bool,
     /// The stream is no more, or must not be ended well.
     broken: bool,
-    /// We have reset it, or the accept loop will.
+    /// We have reset it.
     was_reset: bool,
     digest: Arc<Digest>,
-    guard: Option<StreamGuard>,
 }
 
 impl HttpSession {
@@ -258,14 +252,13 @@ impl HttpSession {
 
     fn new(
         head: super::head::Accepted,
-        body: RecvStream,
-        respond: SendResponse<Bytes>,
+        stream: Downstream,
         limits: HttpLimits,
         digest: Arc<Digest>,
     ) -> Self {
         let state = State {
             req: head.head,
-            body,
+            stream,
             body_read: 0,
             body_ended: false,
             trailers: None,
@@ -280,16 +273,14 @@ impl HttpSession {
             continue_sent: false,
             ignore_info_resp: false,
             proxy_tasks: false,
-            respond,
-            stream: None,
             resp: None,
             head_queued: false,
+            head_sent: false,
             output: Output::new(),
             bodiless: false,
             broken: false,
             was_reset: false,
             digest,
-            guard: None,
         };
         HttpSession {
             state: Box::new(state),

@@ -15,6 +15,7 @@ use pingora_error::{
 };
 use pingora_http::fields::KnownName;
 
+use super::super::error::StreamError;
 use super::super::head::clean_trailers;
 use super::super::{reset_error, stream_error};
 use super::HttpSession;
@@ -43,7 +44,7 @@ impl HttpSession {
 
     /// Polls for the next piece of the request body; `Ready(None)` at its end.
     pub fn poll_read_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
-        match self.poll_read_body_bytes(cx) {
+        match self.poll_next_data(cx) {
             Poll::Ready(Some(Ok(data))) => Poll::Ready(Ok(Some(data))),
             Poll::Ready(None) => Poll::Ready(Ok(None)),
             Poll::Ready(Some(Err(e))) => {
@@ -77,12 +78,17 @@ impl HttpSession {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, h2::Error>>> {
+        let data = ready!(self.poll_next_data(cx));
+        Poll::Ready(data.map(|data| data.map_err(StreamError::into_h2)))
+    }
+
+    fn poll_next_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, StreamError>>> {
         if self.awaits_tunnel() {
             return Poll::Ready(None);
         }
         let state = &mut *self.state;
         while !state.body_ended {
-            let Some(data) = ready!(state.body.poll_data(cx)) else {
+            let Some(data) = ready!(state.stream.poll_data(cx)) else {
                 state.body_ended = true;
                 break;
             };
@@ -90,9 +96,6 @@ impl HttpSession {
                 Ok(data) => data,
                 Err(e) => return Poll::Ready(Some(Err(e))),
             };
-            // The window opens again as pieces are passed on; an error: the stream is gone, which
-            // the next poll tells.
-            let _ = state.body.flow_control().release_capacity(data.len());
             if data.is_empty() {
                 continue;
             }
@@ -117,7 +120,7 @@ impl HttpSession {
         }
         let mut cx = Context::from_waker(std::task::Waker::noop());
         if self.state.trailers.is_none()
-            && let Poll::Ready(Ok(Some(mut trailers))) = self.state.body.poll_trailers(&mut cx)
+            && let Poll::Ready(Ok(Some(mut trailers))) = self.state.stream.poll_trailers(&mut cx)
         {
             clean_trailers(&mut trailers);
             self.state.trailers = Some(trailers);
@@ -137,7 +140,7 @@ impl HttpSession {
 
     /// Returns whether the whole request body was read.
     pub fn is_body_done(&self) -> bool {
-        self.state.body_ended || self.awaits_tunnel() || self.state.body.is_end_stream()
+        self.state.body_ended || self.awaits_tunnel() || self.state.stream.is_read()
     }
 
     /// Reads the request body, or when there is none left waits until the client goes away.
@@ -204,15 +207,12 @@ impl HttpSession {
     }
 
     /// Polls for the client resetting the stream.
-    pub(super) fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reason, h2::Error>> {
-        match &mut self.state.stream {
-            Some(stream) => stream.poll_reset(cx),
-            None => self.state.respond.poll_reset(cx),
-        }
+    pub(super) fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reason, StreamError>> {
+        self.state.stream.poll_reset(cx)
     }
 
     /// Marks the stream as gone and returns the error as one of the client's side.
-    pub(super) fn failed(&mut self, e: h2::Error, what: &'static str) -> BError {
+    pub(super) fn failed(&mut self, e: StreamError, what: &'static str) -> BError {
         self.state.broken = true;
         stream_error(e, what).into_down()
     }

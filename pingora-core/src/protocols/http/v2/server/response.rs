@@ -18,7 +18,7 @@ use pingora_error::{
 use pingora_http::ResponseHeader;
 use pingora_http::fields::KnownName;
 
-use super::super::head::{is_bodiless, response_to_h2};
+use super::super::head::is_bodiless;
 use super::HttpSession;
 use crate::protocols::http::HttpTask;
 use crate::protocols::http::date::get_cached_date;
@@ -135,10 +135,10 @@ impl HttpSession {
         if state.output.is_flushed() {
             return Poll::Ready(Ok(()));
         }
-        let Some(stream) = &mut state.stream else {
+        if !state.head_sent {
             return Poll::Ready(Ok(()));
-        };
-        let flushed = ready!(state.output.poll_flush(stream, timeout, cx));
+        }
+        let flushed = ready!(state.output.poll_flush(&mut state.stream, timeout, cx));
         Poll::Ready(flushed.map_err(|e| {
             state.broken = true;
             e.into_down()
@@ -214,7 +214,10 @@ impl HttpSession {
     /// Nothing can be written through the session afterwards.
     #[doc(hidden)]
     pub fn take_response_body_writer(&mut self) -> Option<SendStream<Bytes>> {
-        self.state.stream.take()
+        if !self.state.head_sent {
+            return None;
+        }
+        self.state.stream.take_writer()
     }
 
     /// Sends the `100 Continue` the client waits for, once.
@@ -224,7 +227,7 @@ impl HttpSession {
             return Ok(());
         }
         state.continue_sent = true;
-        if !state.req.fields().has(KnownName::Expect) || state.body.is_end_stream() {
+        if !state.req.fields().has(KnownName::Expect) || state.stream.is_read() {
             return Ok(());
         }
         let mut head = ResponseHeader::build(StatusCode::CONTINUE, Some(0))?;
@@ -239,8 +242,8 @@ impl HttpSession {
         }
         self.state.continue_sent |= is_continue;
         self.state
-            .respond
-            .send_informational(response_to_h2(header))
+            .stream
+            .send_informational(header)
             .map_err(|e| self.failed(e, "while sending an informational response"))
     }
 
@@ -331,12 +334,11 @@ impl HttpSession {
         let Some(head) = &mut self.state.resp else {
             return Error::e_explain(InternalError, "no head to send").map_err(Error::into_in);
         };
-        let response = response_to_h2(head);
         let end = self.state.output.is_empty_message();
         self.state.head_queued = false;
-        match self.state.respond.send_response(response, end) {
-            Ok(stream) => {
-                self.state.stream = Some(stream);
+        match self.state.stream.send_response(head, end) {
+            Ok(()) => {
+                self.state.head_sent = true;
                 if end {
                     self.state.output.ended_with_head();
                 }
@@ -357,27 +359,14 @@ impl HttpSession {
 }
 
 impl super::State {
-    /// Resets the stream, once; counts it if the client was first.
+    /// Resets the stream, once, unless the client was first.
     fn reset(&mut self, reason: Reason) {
         if std::mem::replace(&mut self.was_reset, true) {
             return;
         }
         let mut cx = Context::from_waker(Waker::noop());
-        let by_client = match &mut self.stream {
-            Some(stream) => stream.poll_reset(&mut cx),
-            None => self.respond.poll_reset(&mut cx),
-        };
-        if by_client.is_ready() {
-            if let Some(guard) = &self.guard {
-                guard.was_reset();
-            }
-            return;
-        }
-        match (self.stream.take(), &self.guard) {
-            // What the client was sent so far is to reach it before.
-            (Some(stream), Some(guard)) => guard.reset_behind(stream, reason),
-            (Some(mut stream), None) => stream.send_reset(reason),
-            (None, _) => self.respond.send_reset(reason),
+        if self.stream.poll_reset(&mut cx).is_pending() {
+            self.stream.reset(reason);
         }
     }
 }

@@ -139,6 +139,13 @@ impl Input {
         std::mem::take(&mut self.buf)
     }
 
+    /// Gives the buffer back if all of it was consumed.
+    pub(crate) fn release(&mut self) {
+        if self.buf.is_empty() {
+            self.replace(BytesMut::new(), Class::Foreign);
+        }
+    }
+
     /// Receives into a buffer all connections of the thread share: waiting holds none.
     fn poll_fill(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.eof {

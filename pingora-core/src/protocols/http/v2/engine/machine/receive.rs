@@ -1,0 +1,607 @@
+//! What the peer sends.
+
+use bytes::{Buf, Bytes, BytesMut};
+use h2::Reason;
+
+use super::super::Failure;
+use super::super::block::{self, RawHead, Role, Unfit};
+use super::super::frame::{
+    self, DEFAULT_WINDOW, HEAD_BYTES, Head, MAX_PAYLOAD, MAX_WINDOW, PREFACE, flag, kind,
+};
+use super::super::hpack::{ENDLESS, Malformed};
+use super::super::streams::{Half, Stream, Wish};
+use super::{ALIVE_PING, Arrival, Block, Ending, LAST_PING, MAX_OWED, Machine};
+
+/// Frames a header block may come in.
+const MAX_BLOCK_FRAMES: usize = 64;
+
+/// Sessions that may live on beyond the streams that are open: those of streams that were reset.
+const MAX_LINGERING: usize = 100;
+
+/// Heads of a response that wait to be read: more informational ones are an attack.
+const MAX_HEADS: usize = 33;
+
+/// Pieces of bodies up to this size are copied out of the buffer, which would otherwise be kept for
+/// their sake.
+const MAX_COPIED: usize = 4096;
+
+/// Why the connection must end.
+type Fatal = (Reason, &'static str);
+
+impl Machine {
+    /// Takes complete frames off the front of `input`.
+    ///
+    /// Leaves them when the peer does not take what it is owed, and when the connection has ended.
+    pub(in super::super) fn receive(&mut self, input: &mut BytesMut) {
+        while self.failure.is_none() && !input.is_empty() && !self.owes_too_much() {
+            match self.receive_one(input) {
+                Ok(true) => (),
+                Ok(false) => return,
+                Err((reason, why)) => self.fail(reason, why),
+            }
+        }
+    }
+
+    /// Returns whether nothing is to be read for now.
+    pub(in super::super) fn owes_too_much(&self) -> bool {
+        self.out.len() + self.unsent >= MAX_OWED
+    }
+
+    /// Takes the preface or a frame; returns whether there was one.
+    fn receive_one(&mut self, input: &mut BytesMut) -> Result<bool, Fatal> {
+        if self.preface_left > 0 {
+            return self.receive_preface(input);
+        }
+        let Some(head) = Head::parse(input) else {
+            return Ok(false);
+        };
+        if head.len > MAX_PAYLOAD {
+            return Err((Reason::FRAME_SIZE_ERROR, "a frame too large"));
+        }
+        if let Some(block) = &self.block
+            && (head.kind != kind::CONTINUATION || head.stream != block.stream)
+        {
+            return Err((Reason::PROTOCOL_ERROR, "a frame inside a header block"));
+        }
+        if !self.peer.has_come && head.kind != kind::SETTINGS {
+            return Err((Reason::PROTOCOL_ERROR, "no SETTINGS first"));
+        }
+        if input.len() < HEAD_BYTES + head.len {
+            return Ok(false);
+        }
+        if head.kind == kind::DATA {
+            input.advance(HEAD_BYTES);
+            self.on_data(head, input)?;
+            return Ok(true);
+        }
+        let payload = &input[HEAD_BYTES..HEAD_BYTES + head.len];
+        match head.kind {
+            kind::HEADERS => self.on_headers(head, payload)?,
+            kind::CONTINUATION => self.on_continuation(head, payload)?,
+            kind::PRIORITY => self.on_priority(head)?,
+            kind::RST_STREAM => self.on_reset(head, payload)?,
+            kind::SETTINGS => self.on_settings(head, payload)?,
+            kind::PUSH_PROMISE => return Err((Reason::PROTOCOL_ERROR, "PUSH_PROMISE")),
+            kind::PING => self.on_ping(head, payload)?,
+            kind::GOAWAY => self.on_goaway(head, payload)?,
+            kind::WINDOW_UPDATE => self.on_window_update(head, payload)?,
+            // RFC 9113 section 5.5: extensions are ignored.
+            _ => self.wasted.frames += 1,
+        }
+        input.advance(HEAD_BYTES + head.len);
+        Ok(true)
+    }
+
+    fn receive_preface(&mut self, input: &mut BytesMut) -> Result<bool, Fatal> {
+        let expected = &PREFACE[PREFACE.len() - self.preface_left..];
+        let len = expected.len().min(input.len());
+        if input[..len] != expected[..len] {
+            return Err((Reason::PROTOCOL_ERROR, "no preface of HTTP/2"));
+        }
+        input.advance(len);
+        self.preface_left -= len;
+        Ok(self.preface_left == 0)
+    }
+
+    /// Returns whether a stream of this number was never opened.
+    fn is_idle(&self, id: u32) -> bool {
+        id.is_multiple_of(2)
+            || match self.is_server {
+                true => id > self.last_id,
+                false => id >= self.next_id,
+            }
+    }
+
+    /// A request turned out to be none.
+    pub(in super::super) fn refuse_malformed(&mut self, id: u32, why: &'static str) {
+        self.stream_error(id, Reason::PROTOCOL_ERROR, why);
+        self.wake();
+    }
+
+    /// The peer got something wrong on a stream, which ends.
+    fn stream_error(&mut self, id: u32, reason: Reason, why: &'static str) {
+        log::debug!("HTTP/2 stream {id} reset: {why}");
+        self.wasted.malformed += 1;
+        match self.streams.get(id) {
+            Some(_) => self.reset_stream(id, reason),
+            None => self.put_reset(id, reason),
+        }
+    }
+
+    fn on_data(&mut self, head: Head, input: &mut BytesMut) -> Result<(), Fatal> {
+        if head.stream == 0 {
+            return Err((Reason::PROTOCOL_ERROR, "DATA without a stream"));
+        }
+        let Some(content) = frame::unpadded(head, &input[..head.len]) else {
+            return Err((Reason::PROTOCOL_ERROR, "more padding than DATA"));
+        };
+        self.recv_window -= head.len as i64;
+        if self.recv_window < 0 {
+            return Err((Reason::FLOW_CONTROL_ERROR, "more DATA than allowed"));
+        }
+        let id = head.stream;
+        let Some(stream) = self.streams.get(id) else {
+            if self.is_idle(id) {
+                return Err((Reason::PROTOCOL_ERROR, "DATA on an idle stream"));
+            }
+            input.advance(head.len);
+            self.claim(head.len);
+            self.on_closed_stream(id);
+            return Ok(());
+        };
+        let content_len = content.len();
+        let refused = if stream.failure.is_some() {
+            // It may have been sent before the peer knew.
+            None
+        } else if stream.recv != Half::Open {
+            let reason = match stream.recv {
+                Half::Ended => Reason::STREAM_CLOSED,
+                Half::Idle | Half::Open => Reason::PROTOCOL_ERROR,
+            };
+            Some((reason, "DATA out of place"))
+        } else if stream.recv_window < head.len as i64 {
+            Some((Reason::FLOW_CONTROL_ERROR, "more DATA than allowed"))
+        } else if stream.left.is_some_and(|left| left < content_len as u64) {
+            Some((Reason::PROTOCOL_ERROR, "more DATA than Content-Length"))
+        } else {
+            stream.recv_window -= head.len as i64;
+            stream.left = stream.left.map(|left| left - content_len as u64);
+            let ends = head.is(flag::END_STREAM);
+            if ends && stream.left.is_some_and(|left| left > 0) {
+                Some((Reason::PROTOCOL_ERROR, "less DATA than Content-Length"))
+            } else {
+                // Padding is read as soon as it comes.
+                let padding = head.len - content_len;
+                stream.unclaimed += padding as u32;
+                if content_len == 0 && !ends {
+                    self.wasted.frames += 1;
+                }
+                if content_len > 0 {
+                    stream.pieces.push(piece(input, head.len, content));
+                } else {
+                    input.advance(head.len);
+                }
+                if ends {
+                    stream.recv = Half::Ended;
+                    stream.end_unread = content_len == 0;
+                }
+                stream.wake(Wish::Read);
+                if padding > 0 {
+                    self.claim(padding);
+                    self.claim_stream(id);
+                }
+                if ends {
+                    self.settle(id);
+                }
+                return Ok(());
+            }
+        };
+        input.advance(head.len);
+        self.claim(head.len);
+        if let Some((reason, why)) = refused {
+            self.stream_error(id, reason, why);
+        }
+        Ok(())
+    }
+
+    /// Something came on a stream that is no more: it was sent before the peer could know, or it is
+    /// an error.
+    fn on_closed_stream(&mut self, id: u32) {
+        self.wasted.frames += 1;
+        if !self.recent_resets.contains(&id) && !self.is_beyond_the_end(id) {
+            self.stream_error(id, Reason::STREAM_CLOSED, "a frame on a closed stream");
+        }
+    }
+
+    /// Returns whether a stream is one we have said we would not serve.
+    fn is_beyond_the_end(&self, id: u32) -> bool {
+        matches!(self.ending, Ending::After(last) if id > last)
+    }
+
+    fn on_headers(&mut self, head: Head, payload: &[u8]) -> Result<(), Fatal> {
+        if head.stream.is_multiple_of(2) {
+            return Err((Reason::PROTOCOL_ERROR, "HEADERS on no stream of a client"));
+        }
+        let Some(mut content) = frame::unpadded(head, payload) else {
+            return Err((Reason::PROTOCOL_ERROR, "more padding than HEADERS"));
+        };
+        if head.is(flag::PRIORITY) {
+            // RFC 9113 section 5.3.2: what they say is of no use any more.
+            content.start += 5;
+            if content.start > content.end {
+                return Err((Reason::FRAME_SIZE_ERROR, "HEADERS without priority"));
+            }
+        }
+        let fragment = &payload[content];
+        if head.is(flag::END_HEADERS) {
+            return self.on_block(head.stream, head.flags, fragment);
+        }
+        self.block = Some(Box::new(Block {
+            stream: head.stream,
+            flags: head.flags,
+            bytes: fragment.to_vec(),
+            frames: 1,
+        }));
+        Ok(())
+    }
+
+    fn on_continuation(&mut self, head: Head, payload: &[u8]) -> Result<(), Fatal> {
+        let Some(mut block) = self.block.take() else {
+            return Err((Reason::PROTOCOL_ERROR, "CONTINUATION of nothing"));
+        };
+        block.frames += 1;
+        // A block is seldom longer than the list it becomes; there is room for a list that is
+        // refused with a status.
+        let at_most = self.local.max_header_list as usize + MAX_PAYLOAD;
+        if block.frames > MAX_BLOCK_FRAMES || block.bytes.len() + payload.len() > at_most {
+            return Err((Reason::ENHANCE_YOUR_CALM, "a header block without end"));
+        }
+        block.bytes.extend_from_slice(payload);
+        if head.is(flag::END_HEADERS) {
+            return self.on_block(block.stream, block.flags, &block.bytes);
+        }
+        self.block = Some(block);
+        Ok(())
+    }
+
+    /// A whole header block: whatever it is for, it must be decoded, as the next ones build on it.
+    fn on_block(&mut self, id: u32, flags: u8, block: &[u8]) -> Result<(), Fatal> {
+        let ends = flags & flag::END_STREAM != 0;
+        let is_new = self.is_server && id > self.last_id;
+        if !self.is_server && id >= self.next_id {
+            return Err((Reason::PROTOCOL_ERROR, "HEADERS on an idle stream"));
+        }
+        let role = match self.streams.get(id) {
+            _ if is_new => Role::Request,
+            Some(stream) if stream.recv == Half::Idle => Role::Response,
+            Some(_) => Role::Trailers,
+            None => Role::Trailers,
+        };
+        let max_list = self.local.max_header_list as usize;
+        let decoded =
+            block::decode(&mut self.decoder, block, role, max_list).map_err(|malformed| {
+                match malformed {
+                    ENDLESS => (Reason::ENHANCE_YOUR_CALM, ENDLESS.0),
+                    Malformed(why) => (Reason::COMPRESSION_ERROR, why),
+                }
+            })?;
+        match role {
+            Role::Request => self.on_request(id, ends, decoded),
+            Role::Response => self.on_response(id, ends, decoded),
+            Role::Trailers => self.on_trailers(id, ends, decoded),
+        }
+        Ok(())
+    }
+
+    fn on_request(&mut self, id: u32, ends: bool, decoded: Result<RawHead, Unfit>) {
+        if self.is_beyond_the_end(id) {
+            self.wasted.frames += 1;
+            return;
+        }
+        self.last_id = id;
+        let at_most = self.local.max_streams as usize + MAX_LINGERING;
+        if self.open >= self.local.max_streams || self.streams.len() >= at_most {
+            log::debug!("HTTP/2 stream {id} refused: too many");
+            // Who does not know the limit yet may exceed it.
+            self.wasted.resets += u32::from(self.settings_known);
+            self.put_reset(id, Reason::REFUSED_STREAM);
+            return;
+        }
+        let mut head = match decoded {
+            Ok(head) => head,
+            Err(Unfit::Malformed(why)) => {
+                self.stream_error(id, Reason::PROTOCOL_ERROR, why);
+                return;
+            }
+            Err(Unfit::TooLarge) => {
+                self.refuse_large(id, ends);
+                return;
+            }
+        };
+        let length = head.length.take().filter(|_| !head.is_connect());
+        if ends && length.is_some_and(|length| length > 0) {
+            self.stream_error(id, Reason::PROTOCOL_ERROR, "no DATA but Content-Length");
+            return;
+        }
+        let mut stream = Stream::new(id, self.peer.stream_window, self.first_recv_window());
+        stream.recv = if ends { Half::Ended } else { Half::Open };
+        stream.left = length;
+        self.streams.push(stream);
+        self.open += 1;
+        self.arrivals.push_back(Arrival { head, id });
+    }
+
+    /// Answers a request whose head is longer than we have said we take.
+    fn refuse_large(&mut self, id: u32, ends: bool) {
+        let status = http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        log::debug!("HTTP/2 request refused: {status}");
+        self.put_head(id, true, |encoder, out| {
+            encoder.status(status.as_u16(), out);
+        });
+        if !ends {
+            self.put_reset(id, Reason::NO_ERROR);
+        }
+    }
+
+    /// Returns the window the peer believes a new stream has.
+    fn first_recv_window(&self) -> u32 {
+        match self.settings_known {
+            true => self.local.stream_window,
+            // It may not know ours yet (RFC 9113 section 6.9.2).
+            false => self.local.stream_window.max(DEFAULT_WINDOW),
+        }
+    }
+
+    fn on_response(&mut self, id: u32, ends: bool, decoded: Result<RawHead, Unfit>) {
+        let Some(stream) = self.streams.get(id) else {
+            return;
+        };
+        if stream.failure.is_some() {
+            return;
+        }
+        let wrong = match decoded {
+            Err(Unfit::Malformed(why)) => why,
+            Err(Unfit::TooLarge) => "a head too large",
+            Ok(mut head) => {
+                let status = head.status.unwrap_or_default();
+                let length = head.length.take();
+                let bodiless = stream.is_head || status == 204 || status == 304;
+                if status < 200 && ends {
+                    "an informational head that ends the stream"
+                } else if stream.heads.len() >= MAX_HEADS {
+                    "too many informational heads"
+                } else if ends && !bodiless && length.is_some_and(|length| length > 0) {
+                    "no DATA but Content-Length"
+                } else {
+                    if status >= 200 {
+                        stream.recv = if ends { Half::Ended } else { Half::Open };
+                        stream.left = if bodiless { Some(0) } else { length };
+                    }
+                    stream.heads.push(head);
+                    stream.wake(Wish::Read);
+                    self.settle(id);
+                    return;
+                }
+            }
+        };
+        self.stream_error(id, Reason::PROTOCOL_ERROR, wrong);
+    }
+
+    fn on_trailers(&mut self, id: u32, ends: bool, decoded: Result<RawHead, Unfit>) {
+        let Some(stream) = self.streams.get(id) else {
+            self.on_closed_stream(id);
+            return;
+        };
+        if stream.failure.is_some() {
+            return;
+        }
+        let (reason, wrong) = match decoded {
+            _ if stream.recv != Half::Open => (Reason::STREAM_CLOSED, "HEADERS after the end"),
+            _ if !ends => (Reason::PROTOCOL_ERROR, "trailers that are not the end"),
+            _ if stream.left.is_some_and(|left| left > 0) => {
+                (Reason::PROTOCOL_ERROR, "less DATA than Content-Length")
+            }
+            Err(Unfit::Malformed(why)) => (Reason::PROTOCOL_ERROR, why),
+            Err(Unfit::TooLarge) => (Reason::PROTOCOL_ERROR, "trailers too large"),
+            Ok(head) => {
+                stream.recv = Half::Ended;
+                if !head.fields.is_empty() {
+                    stream.trailers = Some(head.fields.into_map());
+                }
+                stream.wake(Wish::Read);
+                self.settle(id);
+                return;
+            }
+        };
+        self.stream_error(id, reason, wrong);
+    }
+
+    fn on_priority(&mut self, head: Head) -> Result<(), Fatal> {
+        if head.stream == 0 {
+            return Err((Reason::PROTOCOL_ERROR, "PRIORITY without a stream"));
+        }
+        self.wasted.frames += 1;
+        if head.len != 5 {
+            if self.is_idle(head.stream) {
+                return Err((Reason::FRAME_SIZE_ERROR, "length of PRIORITY"));
+            }
+            self.stream_error(head.stream, Reason::FRAME_SIZE_ERROR, "length of PRIORITY");
+        }
+        Ok(())
+    }
+
+    fn on_reset(&mut self, head: Head, payload: &[u8]) -> Result<(), Fatal> {
+        let code = match frame::code(payload) {
+            Some(code) if head.len == 4 => code,
+            _ => return Err((Reason::FRAME_SIZE_ERROR, "length of RST_STREAM")),
+        };
+        let id = head.stream;
+        if id == 0 || self.is_idle(id) {
+            return Err((Reason::PROTOCOL_ERROR, "RST_STREAM on an idle stream"));
+        }
+        let Some(stream) = self.streams.get(id) else {
+            self.wasted.frames += 1;
+            return Ok(());
+        };
+        if stream.failure.is_some() {
+            self.wasted.frames += 1;
+            return Ok(());
+        }
+        if self.is_server && stream.send != Half::Ended {
+            self.wasted.resets += 1;
+        }
+        let (reason, by_peer) = (Reason::from(code), true);
+        stream.failure = Some(Failure::Reset { reason, by_peer });
+        stream.wake_all();
+        self.settle(id);
+        Ok(())
+    }
+
+    fn on_settings(&mut self, head: Head, payload: &[u8]) -> Result<(), Fatal> {
+        if head.stream != 0 {
+            return Err((Reason::PROTOCOL_ERROR, "SETTINGS on a stream"));
+        }
+        if head.is(flag::ACK) {
+            if head.len != 0 {
+                return Err((Reason::FRAME_SIZE_ERROR, "length of SETTINGS"));
+            }
+            self.settings_are_known();
+            return Ok(());
+        }
+        if self.peer.has_come {
+            self.wasted.frames += 1;
+        }
+        let changes = self.peer.apply(payload, self.is_server)?;
+        if let Some(size) = changes.table_size {
+            self.encoder.set_max_table_size(size as usize);
+        }
+        if changes.window != 0 {
+            for stream in self.streams.iter_mut() {
+                stream.send_window += changes.window;
+                if stream.send_window > MAX_WINDOW {
+                    return Err((Reason::FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE"));
+                }
+                if stream.send_window > 0 {
+                    stream.wake(Wish::Write);
+                }
+            }
+        }
+        frame::put(self.out.control(), kind::SETTINGS, flag::ACK, 0, &[]);
+        Ok(())
+    }
+
+    /// The peer holds itself to our windows from now on.
+    fn settings_are_known(&mut self) {
+        if std::mem::replace(&mut self.settings_known, true) {
+            self.wasted.frames += 1;
+            return;
+        }
+        let ours = i64::from(self.local.stream_window);
+        let less = i64::from(DEFAULT_WINDOW).max(ours) - ours;
+        for stream in self.streams.iter_mut() {
+            stream.recv_window -= less;
+        }
+    }
+
+    fn on_ping(&mut self, head: Head, payload: &[u8]) -> Result<(), Fatal> {
+        if head.stream != 0 {
+            return Err((Reason::PROTOCOL_ERROR, "PING on a stream"));
+        }
+        if head.len != 8 {
+            return Err((Reason::FRAME_SIZE_ERROR, "length of PING"));
+        }
+        if !head.is(flag::ACK) {
+            self.wasted.frames += 1;
+            frame::put(self.out.control(), kind::PING, flag::ACK, 0, payload);
+        } else if payload == LAST_PING && self.ending == Ending::Announced {
+            self.ends_after_last();
+        } else if payload == ALIVE_PING {
+            self.pong = true;
+        } else {
+            self.wasted.frames += 1;
+        }
+        Ok(())
+    }
+
+    fn on_goaway(&mut self, head: Head, payload: &[u8]) -> Result<(), Fatal> {
+        if head.stream != 0 {
+            return Err((Reason::PROTOCOL_ERROR, "GOAWAY on a stream"));
+        }
+        let (Some(last), Some(code)) = (
+            frame::number(payload),
+            payload.get(4..).and_then(frame::code),
+        ) else {
+            return Err((Reason::FRAME_SIZE_ERROR, "length of GOAWAY"));
+        };
+        self.wasted.frames += 1;
+        self.peer_ends = true;
+        if self.is_server {
+            return Ok(());
+        }
+        let (reason, by_peer) = (Reason::from(code), true);
+        let unseen: Vec<u32> = (self.streams.iter_mut())
+            .map(|stream| stream.id)
+            .filter(|id| *id > last)
+            .collect();
+        for id in unseen {
+            self.stream_failed(id, Failure::GoAway { reason, by_peer });
+        }
+        Ok(())
+    }
+
+    fn on_window_update(&mut self, head: Head, payload: &[u8]) -> Result<(), Fatal> {
+        let increment = match frame::number(payload) {
+            Some(increment) if head.len == 4 => increment,
+            _ => return Err((Reason::FRAME_SIZE_ERROR, "length of WINDOW_UPDATE")),
+        };
+        let id = head.stream;
+        if id == 0 {
+            if increment == 0 {
+                return Err((Reason::PROTOCOL_ERROR, "WINDOW_UPDATE of nothing"));
+            }
+            self.send_window += i64::from(increment);
+            if self.send_window > MAX_WINDOW {
+                return Err((Reason::FLOW_CONTROL_ERROR, "WINDOW_UPDATE too large"));
+            }
+            self.wake_queue();
+            return Ok(());
+        }
+        let Some(stream) = self.streams.get(id) else {
+            if self.is_idle(id) {
+                return Err((Reason::PROTOCOL_ERROR, "WINDOW_UPDATE on an idle stream"));
+            }
+            self.wasted.frames += 1;
+            return Ok(());
+        };
+        if stream.failure.is_some() || stream.send == Half::Ended {
+            self.wasted.frames += 1;
+        }
+        if stream.failure.is_some() {
+            return Ok(());
+        }
+        if increment == 0 {
+            self.stream_error(id, Reason::PROTOCOL_ERROR, "WINDOW_UPDATE of nothing");
+            return Ok(());
+        }
+        stream.send_window += i64::from(increment);
+        if stream.send_window > MAX_WINDOW {
+            self.stream_error(id, Reason::FLOW_CONTROL_ERROR, "WINDOW_UPDATE too large");
+        } else if stream.send_window > 0 {
+            stream.wake(Wish::Write);
+        }
+        Ok(())
+    }
+}
+
+/// Takes a payload off the front of `input`; returns its content.
+fn piece(input: &mut BytesMut, len: usize, content: std::ops::Range<usize>) -> Bytes {
+    if content.len() <= MAX_COPIED {
+        let piece = Bytes::copy_from_slice(&input[content]);
+        input.advance(len);
+        return piece;
+    }
+    let mut payload = input.split_to(len);
+    payload.truncate(content.end);
+    payload.advance(content.start);
+    payload.freeze()
+}

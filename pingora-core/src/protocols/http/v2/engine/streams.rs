@@ -1,0 +1,298 @@
+//! [`Streams`]: those of a connection that are open, or that somebody still has in hand. Pure.
+
+use std::collections::VecDeque;
+use std::task::{Context, Waker};
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use super::Failure;
+use super::block::RawHead;
+
+/// One direction of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Half {
+    /// No final head yet.
+    Idle,
+    Open,
+    Ended,
+}
+
+/// What a task waits for on a stream, beside its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// A head, a piece of a body, trailers.
+    Read,
+    /// A window, or room to send.
+    Write,
+    Nothing,
+}
+
+/// A stream.
+pub(super) struct Stream {
+    pub(super) id: u32,
+    pub(super) recv: Half,
+    pub(super) send: Half,
+    /// Set once it is no more; what came before can still be read.
+    pub(super) failure: Option<Failure>,
+    /// Bytes the peer takes; less than none after it has shrunk its windows.
+    pub(super) send_window: i64,
+    /// Bytes we take.
+    pub(super) recv_window: i64,
+    /// Bytes that were read and not announced as room yet.
+    pub(super) unclaimed: u32,
+    /// Heads of responses: informational ones, and the final one.
+    pub(super) heads: Heads,
+    pub(super) pieces: Pieces,
+    pub(super) trailers: Option<HeaderMap>,
+    /// The end came by itself, behind the last piece, and was not read.
+    pub(super) end_unread: bool,
+    /// Bytes the head of what is received still allows; `None`: any number.
+    pub(super) left: Option<u64>,
+    /// Its request was a HEAD.
+    pub(super) is_head: bool,
+    /// Handles there are, see [`StreamRef`](super::StreamRef).
+    pub(super) holders: u8,
+    /// Counts against the limit of streams that are open at once.
+    pub(super) is_counted: bool,
+    /// Is in the queue of those that wait for the connection.
+    pub(super) is_queued: bool,
+    reader: Waiting,
+    writer: Waiting,
+}
+
+/// Who waits on a stream: reading and writing may be done by two tasks.
+#[derive(Default)]
+struct Waiting {
+    /// For more than the end.
+    wishes: bool,
+    waker: Option<Waker>,
+}
+
+impl Waiting {
+    fn wait(&mut self, wishes: bool, cx: &Context<'_>) {
+        self.wishes |= wishes;
+        match &mut self.waker {
+            Some(waker) if waker.will_wake(cx.waker()) => (),
+            waker => *waker = Some(cx.waker().clone()),
+        }
+    }
+
+    fn wake(&mut self) {
+        self.wishes = false;
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// What a response has begun with.
+#[derive(Default)]
+pub(super) struct Heads {
+    pub(super) next: Option<RawHead>,
+    pub(super) more: VecDeque<RawHead>,
+}
+
+impl Heads {
+    pub(super) fn push(&mut self, head: RawHead) {
+        match self.next {
+            None => self.next = Some(head),
+            Some(_) => self.more.push_back(head),
+        }
+    }
+
+    pub(super) fn pop(&mut self) -> Option<RawHead> {
+        let head = self.next.take()?;
+        self.next = self.more.pop_front();
+        Some(head)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        usize::from(self.next.is_some()) + self.more.len()
+    }
+}
+
+/// Pieces of a body that were received and not read: mostly there is one.
+#[derive(Default)]
+pub(super) struct Pieces {
+    next: Bytes,
+    rest: VecDeque<Bytes>,
+    len: usize,
+}
+
+impl Pieces {
+    /// Appends a piece that is not empty.
+    pub(super) fn push(&mut self, piece: Bytes) {
+        self.len += piece.len();
+        match self.next.is_empty() {
+            true => self.next = piece,
+            false => self.rest.push_back(piece),
+        }
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Bytes> {
+        if self.next.is_empty() {
+            return None;
+        }
+        let next = self.rest.pop_front().unwrap_or_default();
+        let piece = std::mem::replace(&mut self.next, next);
+        self.len -= piece.len();
+        Some(piece)
+    }
+
+    /// Returns the number of bytes.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+}
+
+impl Stream {
+    pub(super) fn new(id: u32, send_window: u32, recv_window: u32) -> Self {
+        Stream {
+            id,
+            recv: Half::Idle,
+            send: Half::Idle,
+            failure: None,
+            send_window: i64::from(send_window),
+            recv_window: i64::from(recv_window),
+            unclaimed: 0,
+            heads: Heads::default(),
+            pieces: Pieces::default(),
+            trailers: None,
+            end_unread: false,
+            left: None,
+            is_head: false,
+            holders: 1,
+            is_counted: true,
+            is_queued: false,
+            reader: Waiting::default(),
+            writer: Waiting::default(),
+        }
+    }
+
+    /// Returns whether nothing more is sent or received on it.
+    pub(super) fn is_closed(&self) -> bool {
+        self.failure.is_some() || (self.recv == Half::Ended && self.send == Half::Ended)
+    }
+
+    /// Has the task woken when `wish` comes true, or the stream ends.
+    pub(super) fn wait(&mut self, wish: Wish, cx: &Context<'_>) {
+        match wish {
+            Wish::Read => self.reader.wait(true, cx),
+            Wish::Write => self.writer.wait(true, cx),
+            Wish::Nothing => self.reader.wait(false, cx),
+        }
+    }
+
+    /// Wakes who waits for `wish`.
+    pub(super) fn wake(&mut self, wish: Wish) {
+        let waiting = match wish {
+            Wish::Read | Wish::Nothing => &mut self.reader,
+            Wish::Write => &mut self.writer,
+        };
+        if waiting.wishes {
+            waiting.wake();
+        }
+    }
+
+    /// Wakes everybody: the stream is no more.
+    pub(super) fn wake_all(&mut self) {
+        self.reader.wake();
+        self.writer.wake();
+    }
+}
+
+/// The streams of a connection by their number.
+#[derive(Default)]
+pub(super) struct Streams {
+    /// Sorted: new ones have higher numbers.
+    #[expect(
+        clippy::vec_box,
+        reason = "they move up when others end, and are large"
+    )]
+    by_id: Vec<Box<Stream>>,
+}
+
+impl Streams {
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    #[inline]
+    pub(super) fn get(&mut self, id: u32) -> Option<&mut Stream> {
+        let at = self.position(id)?;
+        Some(&mut self.by_id[at])
+    }
+
+    /// Adds a stream whose number is higher than that of any before.
+    pub(super) fn push(&mut self, stream: Stream) {
+        debug_assert!(self.by_id.last().is_none_or(|last| last.id < stream.id));
+        self.by_id.push(Box::new(stream));
+    }
+
+    pub(super) fn remove(&mut self, id: u32) {
+        if let Some(at) = self.position(id) {
+            self.by_id.remove(at);
+        }
+        if self.by_id.is_empty() {
+            // An idle connection holds no memory for streams.
+            self.by_id = Vec::new();
+        }
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Stream> {
+        self.by_id.iter_mut().map(|stream| &mut **stream)
+    }
+
+    fn position(&self, id: u32) -> Option<usize> {
+        // The newest is asked for most.
+        let last = self.by_id.len().checked_sub(1)?;
+        if self.by_id[last].id == id {
+            return Some(last);
+        }
+        self.by_id
+            .binary_search_by_key(&id, |stream| stream.id)
+            .ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_are_found_until_they_are_removed() {
+        let mut streams = Streams::default();
+        for id in (1..200).step_by(2) {
+            streams.push(Stream::new(id, 1, 1));
+        }
+        for id in (1..200).step_by(4) {
+            streams.remove(id);
+        }
+        for id in 0..200 {
+            assert_eq!(streams.get(id).is_some(), id % 4 == 3, "{id}");
+        }
+        for id in 0..200 {
+            streams.remove(id);
+        }
+        assert!(streams.is_empty() && streams.by_id.capacity() == 0);
+    }
+
+    #[test]
+    fn pieces_come_out_in_order() {
+        let mut pieces = Pieces::default();
+        for piece in [&b"a"[..], b"bc", b"d"] {
+            pieces.push(Bytes::from_static(piece));
+        }
+        assert_eq!(pieces.len(), 4);
+        assert_eq!(pieces.pop().unwrap(), "a");
+        pieces.push(Bytes::from_static(b"e"));
+        let rest: Vec<Bytes> = std::iter::from_fn(|| pieces.pop()).collect();
+        assert_eq!(rest.concat(), b"bcde");
+        assert_eq!(pieces.len(), 0);
+    }
+}
