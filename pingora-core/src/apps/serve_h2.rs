@@ -104,6 +104,8 @@ struct Serving {
     idle_limit: Duration,
     /// Runs while there is no stream.
     idle: Option<Deadline>,
+    /// Everything was sent when that began.
+    idle_sent: bool,
     /// The client was told to open no more streams.
     ending: bool,
 }
@@ -117,6 +119,7 @@ impl Serving {
             requests_left: options.and_then(|options| options.keepalive_request_limit),
             idle_limit: idle_limit(options),
             idle: None,
+            idle_sent: true,
             ending: false,
         }
     }
@@ -139,7 +142,12 @@ impl Serving {
             self.idle = None;
             return Poll::Pending;
         }
-        let limit = match self.ending {
+        // Without a stream there may still be the rest of a response for a slow client.
+        let is_sent = !self.driver.has_unsent();
+        if self.idle_sent != is_sent {
+            (self.idle, self.idle_sent) = (None, is_sent);
+        }
+        let limit = match self.ending && is_sent {
             true => LAST_WORDS,
             false if !self.driver.is_set_up() => self.limits.head_timeout,
             false => self.idle_limit,

@@ -257,6 +257,22 @@ impl Output {
         self.is_empty() && !self.unflushed
     }
 
+    /// Takes everything queued, in the order it would be sent.
+    #[cfg(test)]
+    pub(crate) fn take_bytes(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while !self.is_empty() {
+            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+            let used = self.slices(&mut slices);
+            let before = bytes.len();
+            slices[..used]
+                .iter()
+                .for_each(|slice| bytes.extend_from_slice(slice));
+            self.advance(bytes.len() - before);
+        }
+        bytes
+    }
+
     /// Forgets everything queued.
     pub(crate) fn clear(&mut self) {
         *self = Output::default();

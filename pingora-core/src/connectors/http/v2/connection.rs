@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use super::pools::Pools;
 use crate::protocols::http::v2::client::{Http2Session, Opener, drive};
 use crate::protocols::http::v2::engine::hpack::Encoder;
-use crate::protocols::http::v2::engine::{Driver, Failure, Local, Sender, StreamRef};
+use crate::protocols::http::v2::engine::{Asked, Driver, Failure, Local, Sender, StreamRef};
 use crate::protocols::{Digest, Stream, UniqueIDType};
 use crate::upstreams::peer::Peer;
 
@@ -306,11 +306,11 @@ impl ConnectionRef {
     pub(crate) fn open(
         &self,
         ends: bool,
-        is_head: bool,
+        asked: Asked,
         encode: impl FnOnce(&mut Encoder, &mut BytesMut),
     ) -> Result<StreamRef, Failure> {
         match &self.0.send {
-            Send::Ours(sender) => sender.open(ends, is_head, encode),
+            Send::Ours(sender) => sender.open(ends, asked, encode),
             Send::H2(_) => Err(Failure::Io(io::ErrorKind::Unsupported)),
         }
     }

@@ -16,6 +16,7 @@ use pingora_error::{
 use pingora_http::RequestHeader;
 use pingora_http::fields::{Fields, KnownName};
 
+use super::super::engine::Asked;
 use super::super::engine::hpack::{Encoder, Pseudo};
 use super::super::error::StreamError;
 use super::super::head::{encode_fields, strip_connection_fields};
@@ -207,11 +208,15 @@ impl Http2Session {
         let sent = Sent::of(req, scheme, state.is_upgrade)?;
         let opened = match &mut state.opener {
             Opener::Ours => {
-                let is_head = *req.method() == Method::HEAD;
+                let asked = match *req.method() {
+                    _ if state.is_connect => Asked::Tunnel,
+                    Method::HEAD => Asked::Head,
+                    _ => Asked::Other,
+                };
                 let encode = |encoder: &mut Encoder, out: &mut BytesMut| {
                     sent.encode(req.fields(), encoder, out)
                 };
-                let opened = self.conn.open(end, is_head, encode);
+                let opened = self.conn.open(end, asked, encode);
                 opened.map(Upstream::Ours).map_err(StreamError::from)
             }
             Opener::H2(send) => {

@@ -23,6 +23,7 @@ use super::budget::Budgets;
 use super::hpack::Encoder;
 use super::machine::{Machine, Wasted};
 use super::settings::Local;
+use super::streams::Asked;
 use crate::protocols::Stream;
 use crate::protocols::http::wire::Wire;
 
@@ -41,6 +42,9 @@ pub(crate) struct Driver {
     wire: Wire,
     shared: Shared,
     budgets: Budgets,
+    is_server: bool,
+    /// Frames were left in the input because the peer does not take what it is owed.
+    is_paused: bool,
     /// The last words are being said.
     closing: Option<Box<Closing>>,
 }
@@ -62,20 +66,23 @@ pub(crate) struct Incoming {
 impl Driver {
     /// Returns a connection of a client to us.
     pub(crate) fn server(stream: Stream, local: Local) -> Self {
-        Self::new(stream, Machine::new(true, local))
+        Self::new(stream, true, local)
     }
 
     /// Returns a connection of ours to a server, and what opens streams on it.
     pub(crate) fn client(stream: Stream, local: Local) -> (Sender, Self) {
-        let driver = Self::new(stream, Machine::new(false, local));
+        let driver = Self::new(stream, false, local);
         (Sender(Arc::clone(&driver.shared)), driver)
     }
 
-    fn new(stream: Stream, machine: Machine) -> Self {
+    fn new(stream: Stream, is_server: bool, local: Local) -> Self {
+        let machine = Machine::new(is_server, local);
         Driver {
             wire: Wire::new(stream),
             shared: Arc::new(Mutex::new(machine)),
             budgets: Budgets::new(Instant::now()),
+            is_server,
+            is_paused: false,
             closing: None,
         }
     }
@@ -128,11 +135,16 @@ impl Driver {
             }
             machine.register(cx);
             // What was taken up now, or came from elsewhere since, goes on at once.
-            let more = has_read || (written.is_ready() && machine.has_out());
+            let more = has_read || (written.is_ready() && (machine.has_out() || self.is_paused));
             if !more {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// Returns whether something waits to be sent.
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.wire.needs_flush() || self.shared.lock().has_out()
     }
 
     /// Returns how many streams there are.
@@ -162,8 +174,12 @@ impl Driver {
 
     /// Reads once and lets the machine work; returns whether there was anything.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.shared.lock().owes_too_much() {
-            return false;
+        {
+            let mut machine = self.shared.lock();
+            machine.is_driven();
+            if machine.owes_too_much() {
+                return false;
+            }
         }
         let (has_read, ended) = match self.wire.poll_fill(cx) {
             Poll::Ready(Ok(0)) => (false, Some(io::ErrorKind::UnexpectedEof)),
@@ -173,11 +189,15 @@ impl Driver {
         };
         let mut machine = self.shared.lock();
         // Also what was left while the peer did not take what it was owed.
-        machine.receive(&mut self.wire.input.buf);
+        self.is_paused = machine.receive(&mut self.wire.input.buf);
         if let Some(kind) = ended {
             machine.ended(Failure::Io(kind));
         }
-        let wasted = machine.take_wasted();
+        let mut wasted = machine.take_wasted();
+        if !self.is_server {
+            // What a server breaks are its own answers.
+            (wasted.resets, wasted.malformed) = (0, 0);
+        }
         if wasted != Wasted::default()
             && let Err(why) = self.budgets.charge(wasted, Instant::now())
         {
@@ -276,10 +296,10 @@ impl Sender {
     pub(crate) fn open(
         &self,
         ends: bool,
-        is_head: bool,
+        asked: Asked,
         encode: impl FnOnce(&mut Encoder, &mut BytesMut),
     ) -> Result<StreamRef, Failure> {
-        let id = self.0.lock().open(ends, is_head, encode)?;
+        let id = self.0.lock().open(ends, asked, encode)?;
         Ok(StreamRef {
             shared: Arc::clone(&self.0),
             id,

@@ -29,6 +29,11 @@ const MAX_OWED: usize = 2 * MAX_UNSENT;
 /// Streams we have reset of which the peer may not know yet; what comes on older ones is refused.
 const MAX_RECENT_RESETS: usize = 128;
 
+/// Frames that may change nothing for each that does something, and how many of them are not counted
+/// at most: clients measure their connection by PINGs while they download.
+const CREDIT: u32 = 4;
+const MAX_CREDIT: u32 = 4000;
+
 /// The highest number of a stream.
 const MAX_ID: u32 = (1 << 31) - 1;
 
@@ -97,6 +102,8 @@ pub(super) struct Machine {
     queue: VecDeque<u32>,
     recent_resets: VecDeque<u32>,
     wasted: Wasted,
+    /// Frames that may change nothing, as so many others did not.
+    credit: u32,
     ending: Ending,
     /// The peer will open no more streams, or take no more of ours.
     peer_ends: bool,
@@ -108,6 +115,8 @@ pub(super) struct Machine {
     /// Nobody can open a stream any more.
     abandoned: bool,
     waker: Option<Waker>,
+    /// The task of the connection is at work, or was woken to be.
+    is_driven: bool,
 }
 
 /// A header block that comes in several frames.
@@ -141,6 +150,7 @@ impl Machine {
             queue: VecDeque::new(),
             recent_resets: VecDeque::new(),
             wasted: Wasted::default(),
+            credit: 0,
             ending: Ending::No,
             peer_ends: false,
             settings_known: false,
@@ -148,6 +158,7 @@ impl Machine {
             failure: None,
             abandoned: false,
             waker: None,
+            is_driven: false,
             local,
         };
         let out = machine.out.control();
@@ -161,8 +172,14 @@ impl Machine {
         machine
     }
 
+    /// The task of the connection is at work until it registers again: it need not be woken.
+    pub(super) fn is_driven(&mut self) {
+        self.is_driven = true;
+    }
+
     /// Has the task of the connection woken when there is something to send.
     pub(super) fn register(&mut self, cx: &Context<'_>) {
+        self.is_driven = false;
         match &mut self.waker {
             Some(waker) if waker.will_wake(cx.waker()) => (),
             waker => *waker = Some(cx.waker().clone()),
@@ -171,9 +188,16 @@ impl Machine {
 
     /// Wakes the task of the connection.
     fn wake(&mut self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
+        if let Some(waker) = &self.waker
+            && !std::mem::replace(&mut self.is_driven, true)
+        {
+            waker.wake_by_ref();
         }
+    }
+
+    /// A frame went either way that serves a purpose: a few that do not may go with it.
+    fn useful(&mut self) {
+        self.credit = (self.credit + CREDIT).min(MAX_CREDIT);
     }
 
     pub(super) fn failure(&self) -> Option<Failure> {
@@ -386,3 +410,6 @@ impl Machine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,6 +31,7 @@ pub(crate) use self::block::RawHead;
 pub(crate) use self::budget::Budget;
 pub(crate) use self::driver::{Driver, Incoming, Sender, StreamRef};
 pub(crate) use self::settings::Local;
+pub(crate) use self::streams::Asked;
 
 /// Why a stream, or its connection, is no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

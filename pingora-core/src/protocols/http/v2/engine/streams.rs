@@ -18,6 +18,16 @@ pub(super) enum Half {
     Ended,
 }
 
+/// What a request of ours asks for, as far as it says how long the answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// A head alone.
+    Head,
+    /// A tunnel, by CONNECT.
+    Tunnel,
+    Other,
+}
+
 /// What a task waits for on a stream, beside its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wish {
@@ -49,8 +59,7 @@ pub(super) struct Stream {
     pub(super) end_unread: bool,
     /// Bytes the head of what is received still allows; `None`: any number.
     pub(super) left: Option<u64>,
-    /// Its request was a HEAD.
-    pub(super) is_head: bool,
+    pub(super) asked: Asked,
     /// Handles there are, see [`StreamRef`](super::StreamRef).
     pub(super) holders: u8,
     /// Counts against the limit of streams that are open at once.
@@ -161,7 +170,7 @@ impl Stream {
             trailers: None,
             end_unread: false,
             left: None,
-            is_head: false,
+            asked: Asked::Other,
             holders: 1,
             is_counted: true,
             is_queued: false,

@@ -9,7 +9,7 @@ use super::super::frame::{
     self, DEFAULT_WINDOW, HEAD_BYTES, Head, MAX_PAYLOAD, MAX_WINDOW, PREFACE, flag, kind,
 };
 use super::super::hpack::{ENDLESS, Malformed};
-use super::super::streams::{Half, Stream, Wish};
+use super::super::streams::{Asked, Half, Stream, Wish};
 use super::{ALIVE_PING, Arrival, Block, Ending, LAST_PING, MAX_OWED, Machine};
 
 /// Frames a header block may come in.
@@ -29,16 +29,27 @@ const MAX_COPIED: usize = 4096;
 type Fatal = (Reason, &'static str);
 
 impl Machine {
-    /// Takes complete frames off the front of `input`.
-    ///
-    /// Leaves them when the peer does not take what it is owed, and when the connection has ended.
-    pub(in super::super) fn receive(&mut self, input: &mut BytesMut) {
-        while self.failure.is_none() && !input.is_empty() && !self.owes_too_much() {
+    /// Takes complete frames off the front of `input`; returns whether some are left because the peer
+    /// does not take what it is owed.
+    pub(in super::super) fn receive(&mut self, input: &mut BytesMut) -> bool {
+        while self.failure.is_none() && !input.is_empty() {
+            if self.owes_too_much() {
+                return true;
+            }
             match self.receive_one(input) {
                 Ok(true) => (),
-                Ok(false) => return,
+                Ok(false) => return false,
                 Err((reason, why)) => self.fail(reason, why),
             }
+        }
+        false
+    }
+
+    /// Something came that changes nothing: to be expected among other frames, and not without them.
+    fn useless(&mut self) {
+        match self.credit.checked_sub(1) {
+            Some(left) => self.credit = left,
+            None => self.wasted.frames += 1,
         }
     }
 
@@ -86,7 +97,7 @@ impl Machine {
             kind::GOAWAY => self.on_goaway(head, payload)?,
             kind::WINDOW_UPDATE => self.on_window_update(head, payload)?,
             // RFC 9113 section 5.5: extensions are ignored.
-            _ => self.wasted.frames += 1,
+            _ => self.useless(),
         }
         input.advance(HEAD_BYTES + head.len);
         Ok(true)
@@ -173,9 +184,6 @@ impl Machine {
                 // Padding is read as soon as it comes.
                 let padding = head.len - content_len;
                 stream.unclaimed += padding as u32;
-                if content_len == 0 && !ends {
-                    self.wasted.frames += 1;
-                }
                 if content_len > 0 {
                     stream.pieces.push(piece(input, head.len, content));
                 } else {
@@ -186,6 +194,10 @@ impl Machine {
                     stream.end_unread = content_len == 0;
                 }
                 stream.wake(Wish::Read);
+                match content_len == 0 && !ends {
+                    true => self.useless(),
+                    false => self.useful(),
+                }
                 if padding > 0 {
                     self.claim(padding);
                     self.claim_stream(id);
@@ -207,7 +219,6 @@ impl Machine {
     /// Something came on a stream that is no more: it was sent before the peer could know, or it is
     /// an error.
     fn on_closed_stream(&mut self, id: u32) {
-        self.wasted.frames += 1;
         if !self.recent_resets.contains(&id) && !self.is_beyond_the_end(id) {
             self.stream_error(id, Reason::STREAM_CLOSED, "a frame on a closed stream");
         }
@@ -295,10 +306,11 @@ impl Machine {
 
     fn on_request(&mut self, id: u32, ends: bool, decoded: Result<RawHead, Unfit>) {
         if self.is_beyond_the_end(id) {
-            self.wasted.frames += 1;
+            self.useless();
             return;
         }
         self.last_id = id;
+        self.useful();
         let at_most = self.local.max_streams as usize + MAX_LINGERING;
         if self.open >= self.local.max_streams || self.streams.len() >= at_most {
             log::debug!("HTTP/2 stream {id} refused: too many");
@@ -365,17 +377,23 @@ impl Machine {
             Ok(mut head) => {
                 let status = head.status.unwrap_or_default();
                 let length = head.length.take();
-                let bodiless = stream.is_head || status == 204 || status == 304;
+                let bodiless = stream.asked == Asked::Head || status == 204 || status == 304;
+                let is_tunnel = stream.asked == Asked::Tunnel && (200..300).contains(&status);
                 if status < 200 && ends {
                     "an informational head that ends the stream"
                 } else if stream.heads.len() >= MAX_HEADS {
                     "too many informational heads"
-                } else if ends && !bodiless && length.is_some_and(|length| length > 0) {
+                } else if ends && !bodiless && !is_tunnel && length.is_some_and(|length| length > 0)
+                {
                     "no DATA but Content-Length"
                 } else {
                     if status >= 200 {
                         stream.recv = if ends { Half::Ended } else { Half::Open };
-                        stream.left = if bodiless { Some(0) } else { length };
+                        stream.left = match bodiless {
+                            true => Some(0),
+                            // RFC 9110 section 9.3.6: a length is to be ignored.
+                            false => length.filter(|_| !is_tunnel),
+                        };
                     }
                     stream.heads.push(head);
                     stream.wake(Wish::Read);
@@ -420,7 +438,7 @@ impl Machine {
         if head.stream == 0 {
             return Err((Reason::PROTOCOL_ERROR, "PRIORITY without a stream"));
         }
-        self.wasted.frames += 1;
+        self.useless();
         if head.len != 5 {
             if self.is_idle(head.stream) {
                 return Err((Reason::FRAME_SIZE_ERROR, "length of PRIORITY"));
@@ -440,11 +458,11 @@ impl Machine {
             return Err((Reason::PROTOCOL_ERROR, "RST_STREAM on an idle stream"));
         }
         let Some(stream) = self.streams.get(id) else {
-            self.wasted.frames += 1;
+            self.useless();
             return Ok(());
         };
         if stream.failure.is_some() {
-            self.wasted.frames += 1;
+            self.useless();
             return Ok(());
         }
         if self.is_server && stream.send != Half::Ended {
@@ -469,7 +487,7 @@ impl Machine {
             return Ok(());
         }
         if self.peer.has_come {
-            self.wasted.frames += 1;
+            self.useless();
         }
         let changes = self.peer.apply(payload, self.is_server)?;
         if let Some(size) = changes.table_size {
@@ -493,7 +511,7 @@ impl Machine {
     /// The peer holds itself to our windows from now on.
     fn settings_are_known(&mut self) {
         if std::mem::replace(&mut self.settings_known, true) {
-            self.wasted.frames += 1;
+            self.useless();
             return;
         }
         let ours = i64::from(self.local.stream_window);
@@ -511,14 +529,14 @@ impl Machine {
             return Err((Reason::FRAME_SIZE_ERROR, "length of PING"));
         }
         if !head.is(flag::ACK) {
-            self.wasted.frames += 1;
+            self.useless();
             frame::put(self.out.control(), kind::PING, flag::ACK, 0, payload);
         } else if payload == LAST_PING && self.ending == Ending::Announced {
             self.ends_after_last();
         } else if payload == ALIVE_PING {
             self.pong = true;
         } else {
-            self.wasted.frames += 1;
+            self.useless();
         }
         Ok(())
     }
@@ -533,7 +551,7 @@ impl Machine {
         ) else {
             return Err((Reason::FRAME_SIZE_ERROR, "length of GOAWAY"));
         };
-        self.wasted.frames += 1;
+        self.useless();
         self.peer_ends = true;
         if self.is_server {
             return Ok(());
@@ -570,12 +588,9 @@ impl Machine {
             if self.is_idle(id) {
                 return Err((Reason::PROTOCOL_ERROR, "WINDOW_UPDATE on an idle stream"));
             }
-            self.wasted.frames += 1;
+            // What was sent last was read: nothing is wrong with that.
             return Ok(());
         };
-        if stream.failure.is_some() || stream.send == Half::Ended {
-            self.wasted.frames += 1;
-        }
         if stream.failure.is_some() {
             return Ok(());
         }

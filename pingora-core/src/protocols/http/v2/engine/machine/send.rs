@@ -10,7 +10,7 @@ use super::super::Failure;
 use super::super::block::RawHead;
 use super::super::frame::{self, DEFAULT_WINDOW, HEAD_BYTES, Head, MAX_PAYLOAD, flag, kind};
 use super::super::hpack::Encoder;
-use super::super::streams::{Half, Stream, Wish};
+use super::super::streams::{Asked, Half, Stream, Wish};
 use super::{ALIVE_PING, MAX_ID, Machine};
 
 /// The longest content of a DATA frame we send: with its head it fits into one record of TLS.
@@ -24,7 +24,7 @@ impl Machine {
     pub(in super::super) fn open(
         &mut self,
         ends: bool,
-        is_head: bool,
+        asked: Asked,
         encode: impl FnOnce(&mut Encoder, &mut BytesMut),
     ) -> Result<u32, Failure> {
         if let Some(failure) = self.failure {
@@ -38,7 +38,7 @@ impl Machine {
         self.next_id += 2;
         let mut stream = Stream::new(id, self.peer.stream_window, self.local.stream_window);
         stream.send = if ends { Half::Ended } else { Half::Open };
-        stream.is_head = is_head;
+        stream.asked = asked;
         self.streams.push(stream);
         self.open += 1;
         self.put_head(id, ends, encode);
@@ -154,6 +154,7 @@ impl Machine {
             stream.send = Half::Ended;
         }
         self.send_window -= data.len() as i64;
+        self.useful();
         loop {
             let content = data.split_to(data.len().min(MAX_CONTENT));
             let is_last = data.is_empty();
