@@ -104,8 +104,8 @@ struct Serving {
     idle_limit: Duration,
     /// Runs while there is no stream.
     idle: Option<Deadline>,
-    /// Everything was sent when that began.
-    idle_sent: bool,
+    /// How long it runs.
+    idle_limit_now: Duration,
     /// The client was told to open no more streams.
     ending: bool,
 }
@@ -119,7 +119,7 @@ impl Serving {
             requests_left: options.and_then(|options| options.keepalive_request_limit),
             idle_limit: idle_limit(options),
             idle: None,
-            idle_sent: true,
+            idle_limit_now: Duration::ZERO,
             ending: false,
         }
     }
@@ -143,16 +143,15 @@ impl Serving {
             return Poll::Pending;
         }
         // Without a stream there may still be the rest of a response for a slow client.
-        let is_sent = !self.driver.has_unsent();
-        if self.idle_sent != is_sent {
-            (self.idle, self.idle_sent) = (None, is_sent);
-        }
-        let limit = match self.ending && is_sent {
-            true => LAST_WORDS,
-            false if !self.driver.is_set_up() => self.limits.head_timeout,
-            false => self.idle_limit,
+        let wait = match self.driver.has_unsent() {
+            _ if !self.driver.is_set_up() => self.limits.head_timeout,
+            false if self.ending => LAST_WORDS,
+            _ => self.idle_limit,
         };
-        let timer = self.idle.get_or_insert_with(|| Deadline::new(limit));
+        if self.idle_limit_now != wait {
+            (self.idle, self.idle_limit_now) = (None, wait);
+        }
+        let timer = self.idle.get_or_insert_with(|| Deadline::new(wait));
         timer.poll_elapsed(cx).map(|()| Event::Idle)
     }
 

@@ -315,6 +315,14 @@ impl ConnectionRef {
         }
     }
 
+    /// Returns whether the connection is known to go on, whatever one stream says.
+    pub(crate) fn takes_streams(&self) -> bool {
+        match &self.0.send {
+            Send::Ours(sender) => sender.is_open(),
+            Send::H2(_) => false,
+        }
+    }
+
     /// Returns whether the server grants tunnels in streams (RFC 8441).
     pub(crate) fn grants_tunnels(&self) -> bool {
         match &self.0.send {

@@ -22,12 +22,12 @@ pub(super) fn writer(stream: StreamRef) -> Option<SendStream<Bytes>> {
     let runtime = tokio::runtime::Handle::try_current().ok()?;
     let (near, far) = tokio::io::duplex(IN_FLIGHT);
     // It only writes the preface, for which there is room.
-    let mut shaking = pin!(h2::client::handshake(near));
+    let mut shaking = pin!(tokio::task::unconstrained(h2::client::handshake(near)));
     let mut cx = Context::from_waker(Waker::noop());
     let Poll::Ready(Ok((mut requests, connection))) = shaking.as_mut().poll(&mut cx) else {
         return None;
     };
-    let writer = requests.send_request(Request::new(()), false).ok()?.1;
+    let (response, writer) = requests.send_request(Request::new(()), false).ok()?;
     runtime.spawn(async move {
         let _ = connection.await;
     });
@@ -35,6 +35,8 @@ pub(super) fn writer(stream: StreamRef) -> Option<SendStream<Bytes>> {
         if let Err(e) = pass_on(far, stream).await {
             debug!("a body written by way of h2 broke off: {e}");
         }
+        // Until then the stream must not be given up, whatever became of the writer.
+        drop((requests, response));
     });
     Some(writer)
 }
@@ -54,14 +56,13 @@ async fn pass_on(far: tokio::io::DuplexStream, mut stream: StreamRef) -> Result<
             if let Poll::Ready(passed) = passing.as_mut().poll(cx) {
                 return Poll::Ready(passed);
             }
-            if let Poll::Ready(failure) = reset.poll_failure(cx) {
+            if let Poll::Ready(failure) = reset.poll_writer_failure(cx) {
                 return Poll::Ready(Err(failure.into()));
             }
-            // The connection moves only while somebody waits for it.
-            match connection.poll_accept(cx) {
-                Poll::Ready(_) => Poll::Ready(Err(Reason::CANCEL.into())),
-                Poll::Pending => Poll::Pending,
-            }
+            // The connection moves only while somebody waits for it. It does not end: there is no
+            // other stream, and its client waits for us.
+            let _ = connection.poll_accept(cx);
+            Poll::Pending
         })
         .await
     };
@@ -71,8 +72,8 @@ async fn pass_on(far: tokio::io::DuplexStream, mut stream: StreamRef) -> Result<
         // The writer learns of it.
         respond.send_reset(reason);
     }
-    connection.graceful_shutdown();
-    let _ = poll_fn(|cx| connection.poll_closed(cx)).await;
+    // What is left to say to the writer.
+    let _ = poll_fn(|cx| Poll::Ready(connection.poll_closed(cx))).await;
     passed
 }
 

@@ -260,3 +260,6 @@ impl Drop for Http2Session {
         self.conn.release_stream();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -234,7 +234,9 @@ impl Http2Session {
             }
             Err(e) => {
                 // Whatever is wrong with the connection: the server has seen nothing.
-                self.conn.mark_shutdown();
+                if !self.conn.takes_streams() {
+                    self.conn.mark_shutdown();
+                }
                 let mut e = self.failed(e, "while sending the request head");
                 e.set_retry(true);
                 Err(e)

@@ -7,7 +7,10 @@ use super::hpack::{Decoder, FIELD_OVERHEAD, Field, Kind, Malformed, Pseudo};
 use crate::protocols::http::v1::parse_length;
 
 /// How many times as long as allowed a list may be that is only refused.
-const MAX_REFUSED: usize = 16;
+const MAX_REFUSED: usize = 4;
+
+/// The longest name of a field.
+const MAX_NAME: usize = u16::MAX as usize;
 
 /// Where a value is in the fields, as (start, length).
 type Span = (u32, u32);
@@ -42,7 +45,8 @@ pub(super) enum Role {
     Trailers,
 }
 
-/// Decodes a block, of which no more than `max_list` bytes are kept.
+/// Decodes a block, of which no more than `max_list` bytes are kept; `announced` is what we have said
+/// we take.
 ///
 /// # Errors
 /// Outer: the connection must end, as the tables no longer agree.
@@ -50,16 +54,18 @@ pub(super) fn decode(
     decoder: &mut Decoder,
     block: &[u8],
     role: Role,
-    max_list: usize,
+    from_server: bool,
+    (max_list, announced): (usize, usize),
 ) -> Result<Result<RawHead, Unfit>, Malformed> {
     let mut head = RawHead::default();
     let mut reading = Reading {
         left: max_list,
         role,
+        from_server,
         unfit: None,
         fields_began: false,
     };
-    let refused = max_list.saturating_mul(MAX_REFUSED);
+    let refused = announced.saturating_mul(MAX_REFUSED);
     decoder.decode(block, refused, |field| reading.take(&mut head, &field))?;
     Ok(match reading.unfit {
         Some(unfit) => Err(unfit),
@@ -71,6 +77,7 @@ struct Reading {
     /// Bytes the list may still have.
     left: usize,
     role: Role,
+    from_server: bool,
     unfit: Option<Unfit>,
     /// A field came that is none of the pseudo-header fields.
     fields_began: bool,
@@ -95,12 +102,7 @@ impl Reading {
         let taken = match field.kind {
             Kind::Pseudo(pseudo) => self.pseudo(head, pseudo, field.value),
             Kind::Known(name) => self.known(head, name, field),
-            Kind::Other => {
-                self.fields_began = true;
-                let (name, value) = (field.name, field.value);
-                head.fields.push(name, None, value, field.is_sensitive);
-                Ok(())
-            }
+            Kind::Other => self.other(head, field),
             Kind::Invalid => self.invalid(head, field),
         };
         if let Err(why) = taken {
@@ -172,6 +174,16 @@ impl Reading {
         Ok(())
     }
 
+    fn other(&mut self, head: &mut RawHead, field: &Field<'_>) -> Result<(), &'static str> {
+        self.fields_began = true;
+        if field.name.len() > MAX_NAME {
+            return Err("a name too long");
+        }
+        let (name, value) = (field.name, field.value);
+        head.fields.push(name, None, value, field.is_sensitive);
+        Ok(())
+    }
+
     /// White space around a value makes a request malformed; that of servers is as harmless as it
     /// is common, and left out.
     #[cold]
@@ -185,7 +197,7 @@ impl Reading {
             }
             None => &b""[..],
         };
-        if self.role == Role::Request || trimmed.len() == field.value.len() {
+        if !self.from_server || trimmed.len() == field.value.len() {
             return Err("invalid field");
         }
         let trimmed = Field {
@@ -196,12 +208,7 @@ impl Reading {
         };
         match trimmed.kind {
             Kind::Known(name) => self.known(head, name, &trimmed),
-            Kind::Other => {
-                self.fields_began = true;
-                let (name, value) = (field.name, trimmed.value);
-                head.fields.push(name, None, value, field.is_sensitive);
-                Ok(())
-            }
+            Kind::Other => self.other(head, &trimmed),
             Kind::Pseudo(_) | Kind::Invalid => Err("invalid field"),
         }
     }

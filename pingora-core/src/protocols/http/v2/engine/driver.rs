@@ -23,7 +23,7 @@ use super::budget::Budgets;
 use super::hpack::Encoder;
 use super::machine::{Machine, Wasted};
 use super::settings::Local;
-use super::streams::Asked;
+use super::streams::{Asked, Wish};
 use crate::protocols::Stream;
 use crate::protocols::http::wire::Wire;
 
@@ -135,7 +135,9 @@ impl Driver {
             }
             machine.register(cx);
             // What was taken up now, or came from elsewhere since, goes on at once.
-            let more = has_read || (written.is_ready() && (machine.has_out() || self.is_paused));
+            let more = has_read
+                || (written.is_ready() && machine.has_out())
+                || (self.is_paused && !machine.owes_too_much());
             if !more {
                 return Poll::Pending;
             }
@@ -177,7 +179,8 @@ impl Driver {
         {
             let mut machine = self.shared.lock();
             machine.is_driven();
-            if machine.owes_too_much() {
+            self.is_paused = machine.owes_too_much();
+            if self.is_paused {
                 return false;
             }
         }
@@ -235,6 +238,9 @@ impl Driver {
     }
 
     fn close(&mut self, result: Result<(), Failure>) {
+        if result.is_ok() && !self.is_server {
+            self.shared.lock().say_goodbye();
+        }
         self.closing = Some(Box::new(Closing {
             timer: Deadline::new(LAST_WORDS),
             is_shut: matches!(result, Err(Failure::Io(_))),
@@ -263,7 +269,8 @@ impl Driver {
                 Poll::Pending => return Poll::Pending,
             }
         }
-        if !matches!(result, Err(Failure::GoAway { .. })) {
+        let says_why = matches!(result, Err(Failure::GoAway { .. }));
+        if !says_why && !self.is_server {
             return Poll::Ready(result);
         }
         loop {
@@ -411,9 +418,14 @@ impl StreamRef {
         self.shared.lock().is_read(self.id)
     }
 
-    /// Polls for the end of a stream that did not end well.
+    /// Polls for the end of a stream that did not end well; its reader does.
     pub(crate) fn poll_failure(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
-        self.shared.lock().poll_failure(self.id, cx)
+        self.shared.lock().poll_failure(self.id, Wish::Read, cx)
+    }
+
+    /// Polls for the end of a stream that did not end well; its writer does.
+    pub(crate) fn poll_writer_failure(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
+        self.shared.lock().poll_failure(self.id, Wish::Write, cx)
     }
 }
 

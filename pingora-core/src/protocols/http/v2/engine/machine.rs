@@ -26,13 +26,23 @@ const MAX_UNSENT: usize = 128 * 1024;
 /// for.
 const MAX_OWED: usize = 2 * MAX_UNSENT;
 
-/// Streams we have reset of which the peer may not know yet; what comes on older ones is refused.
-const MAX_RECENT_RESETS: usize = 128;
+/// Room that is announced to a peer even if it has little.
+const MIN_CLAIM: i64 = 16 * 1024;
+
+/// Streams we have reset of which the peer may not know yet; what comes on older ones is refused. As
+/// many as may be open twice over, and not less than this.
+const MIN_RECENT_RESETS: usize = 128;
+
+const MAX_RECENT_RESETS: usize = 4096;
 
 /// Frames that may change nothing for each that does something, and how many of them are not counted
 /// at most: clients measure their connection by PINGs while they download.
 const CREDIT: u32 = 4;
 const MAX_CREDIT: u32 = 4000;
+
+/// Sessions that may live beyond the streams that may be open: those of streams that were reset, or
+/// that have ended and are still logged.
+const MAX_LINGERING: usize = 100;
 
 /// The highest number of a stream.
 const MAX_ID: u32 = (1 << 31) - 1;
@@ -216,7 +226,13 @@ impl Machine {
             true => matches!(self.ending, Ending::After(_)) || self.peer_ends,
             false => self.peer_ends || self.abandoned,
         };
-        ends && self.streams.is_empty() && self.arrivals.is_empty()
+        let is_sent = self.out.is_empty() && self.unsent == 0;
+        ends && self.streams.is_empty() && self.arrivals.is_empty() && is_sent
+    }
+
+    /// A client of ours leaves.
+    pub(super) fn say_goodbye(&mut self) {
+        frame::put_goaway(self.out.control(), 0, Reason::NO_ERROR, "");
     }
 
     /// Returns the number of streams somebody has in hand, or that are open.
@@ -225,7 +241,14 @@ impl Machine {
     }
 
     /// Takes the next request.
+    ///
+    /// One that was reset is gone, but the work it has caused may not be: while too many sessions live
+    /// on, further requests wait.
     pub(super) fn next_arrival(&mut self) -> Option<Arrival> {
+        let sessions = self.streams.len() - self.arrivals.len();
+        if sessions >= self.local.max_streams as usize + MAX_LINGERING {
+            return None;
+        }
         let arrival = self.arrivals.pop_front();
         if self.arrivals.is_empty() && self.arrivals.capacity() > 0 {
             self.arrivals = VecDeque::new();
@@ -250,7 +273,7 @@ impl Machine {
     /// So many bytes that were taken are not written yet.
     pub(super) fn set_unsent(&mut self, unsent: usize) {
         self.unsent = unsent;
-        if !self.queue.is_empty() && !self.is_full() {
+        if !self.queue.is_empty() && !self.is_full() && self.send_window > 0 {
             self.wake_queue();
         }
     }
@@ -353,10 +376,13 @@ impl Machine {
     /// Sends a reset, and remembers that the peer does not know of it yet.
     fn put_reset(&mut self, id: u32, reason: Reason) {
         frame::put_reset(self.out.control(), id, reason);
-        if self.recent_resets.len() == MAX_RECENT_RESETS {
+        let at_most = MIN_RECENT_RESETS.max(2 * self.local.max_streams as usize);
+        if self.recent_resets.len() >= at_most.min(MAX_RECENT_RESETS) {
             self.recent_resets.pop_front();
         }
-        self.recent_resets.push_back(id);
+        if !self.recent_resets.contains(&id) {
+            self.recent_resets.push_back(id);
+        }
         self.wake();
     }
 
@@ -373,8 +399,11 @@ impl Machine {
     /// Bytes were read, or dropped: tells the peer once it is worth it.
     fn claim(&mut self, len: usize) {
         self.unclaimed += len as u32;
-        let window = self.local.connection_window.max(DEFAULT_WINDOW);
-        if self.unclaimed >= window / 2 && self.failure.is_none() {
+        let half = i64::from(self.local.connection_window.max(DEFAULT_WINDOW) / 2);
+        // Streams that are not read may hold so much of the window that the rest of it never adds up
+        // to half of it.
+        let worth_it = half.min(self.recv_window.max(MIN_CLAIM));
+        if i64::from(self.unclaimed) >= worth_it && self.failure.is_none() {
             let more = std::mem::take(&mut self.unclaimed);
             self.recv_window += i64::from(more);
             frame::put_window_update(self.out.control(), 0, more);
@@ -407,6 +436,10 @@ impl Machine {
                 // It may end, or begins to idle.
                 self.wake();
             }
+        }
+        if !self.arrivals.is_empty() {
+            // There may be room for another session.
+            self.wake();
         }
     }
 }

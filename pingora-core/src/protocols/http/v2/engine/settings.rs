@@ -1,5 +1,6 @@
 //! SETTINGS (RFC 9113 section 6.5): what each side tells the other about itself. Pure.
 
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -66,19 +67,28 @@ impl Default for Peer {
     }
 }
 
-/// What options that are not set stand for.
-const NOT_SET: u32 = u32::MAX;
-
 impl Local {
     /// Returns what the options of the `h2` crate make a server say.
     ///
     /// They cannot be asked, so a server with these options is made to introduce itself, in memory.
+    /// What the last one said is remembered: an application has the same options for each connection.
     pub(crate) fn told_by(options: h2::server::Builder) -> Self {
+        thread_local! {
+            static LAST: RefCell<Option<(String, Local)>> = const { RefCell::new(None) };
+        }
+        let shown = format!("{options:?}");
+        LAST.with_borrow_mut(|last| match last {
+            Some((of, local)) if *of == shown => local.clone(),
+            _ => last.insert((shown, Self::introduced(options))).1.clone(),
+        })
+    }
+
+    fn introduced(options: h2::server::Builder) -> Self {
         let mut told = Local {
-            max_streams: NOT_SET,
+            max_streams: u32::MAX,
             stream_window: DEFAULT_WINDOW,
             connection_window: DEFAULT_WINDOW,
-            max_header_list: NOT_SET,
+            max_header_list: u32::MAX,
             connect_protocol: false,
         };
         let said = introduction(options);
@@ -112,21 +122,6 @@ impl Local {
         }
     }
 
-    /// Returns the same with the limits without which a client decides how much memory it gets, and
-    /// the window without which one stream that is not read stops all others.
-    pub(crate) fn protected(mut self, defaults: &Local) -> Self {
-        if self.max_streams == NOT_SET {
-            self.max_streams = defaults.max_streams;
-        }
-        if self.max_header_list == NOT_SET {
-            self.max_header_list = defaults.max_header_list;
-        }
-        if self.connection_window == DEFAULT_WINDOW {
-            self.connection_window = defaults.connection_window;
-        }
-        self
-    }
-
     /// Appends the first frame of a server, or of a client.
     pub(super) fn put(&self, is_server: bool, out: &mut BytesMut) {
         let mut payload = Vec::with_capacity(36);
@@ -155,8 +150,8 @@ impl Local {
 pub(super) struct Changes {
     /// By how much the windows of all streams grow, or shrink.
     pub(super) window: i64,
-    /// The most our encoder's table may hold.
-    pub(super) table_size: Option<u32>,
+    /// The most our encoder's table may hold: the least that was said, and the last.
+    pub(super) table_size: Option<(u32, u32)>,
 }
 
 impl Peer {
@@ -176,7 +171,12 @@ impl Peer {
         for [a, b, v0, v1, v2, v3] in settings.iter().copied() {
             let value = u32::from_be_bytes([v0, v1, v2, v3]);
             match u16::from_be_bytes([a, b]) {
-                id::HEADER_TABLE_SIZE => changes.table_size = Some(value),
+                id::HEADER_TABLE_SIZE => {
+                    let least = changes
+                        .table_size
+                        .map_or(value, |(least, _)| least.min(value));
+                    changes.table_size = Some((least, value));
+                }
                 // A server does not push to a server, and we never push.
                 id::ENABLE_PUSH if value > 1 || (!is_server && value == 1) => {
                     return Err((Reason::PROTOCOL_ERROR, "ENABLE_PUSH"));
@@ -236,7 +236,7 @@ fn introduction(options: h2::server::Builder) -> Vec<u8> {
     };
     // All of it happens in memory, so that there is nothing to wait for.
     let mut cx = Context::from_waker(Waker::noop());
-    match pin!(introduce).poll(&mut cx) {
+    match pin!(tokio::task::unconstrained(introduce)).poll(&mut cx) {
         Poll::Ready(Some(said)) => said,
         _ => Vec::new(),
     }
@@ -264,18 +264,6 @@ mod tests {
             connect_protocol: true,
         };
         assert_eq!(told, expected);
-        // What is set is kept.
-        let mut defaults = expected.clone();
-        defaults.max_streams = 1;
-        defaults.connection_window = 70_000;
-        assert_eq!(told.protected(&defaults), expected);
-        // What is not is protected.
-        let told = Local::told_by(h2::server::Builder::new()).protected(&defaults);
-        assert_eq!(told.max_streams, 1);
-        assert_eq!(told.connection_window, 70_000);
-        assert_eq!(told.max_header_list, 5_000);
-        assert_eq!(told.stream_window, DEFAULT_WINDOW);
-        assert!(!told.connect_protocol);
     }
 
     #[test]
@@ -306,6 +294,7 @@ mod tests {
         let mut peer = Peer::default();
         let payload = [
             setting(id::HEADER_TABLE_SIZE, 0),
+            setting(id::HEADER_TABLE_SIZE, 4096),
             setting(id::MAX_CONCURRENT_STREAMS, 3),
             setting(id::INITIAL_WINDOW_SIZE, 100),
             setting(id::INITIAL_WINDOW_SIZE, 1000),
@@ -317,7 +306,7 @@ mod tests {
             changes,
             Changes {
                 window,
-                table_size: Some(0)
+                table_size: Some((0, 4096))
             }
         );
         assert_eq!((peer.max_streams, peer.stream_window), (3, 1000));

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::task::{Context, Waker};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 
 use super::Failure;
@@ -35,7 +35,6 @@ pub(super) enum Wish {
     Read,
     /// A window, or room to send.
     Write,
-    Nothing,
 }
 
 /// A stream.
@@ -61,7 +60,7 @@ pub(super) struct Stream {
     pub(super) left: Option<u64>,
     pub(super) asked: Asked,
     /// Handles there are, see [`StreamRef`](super::StreamRef).
-    pub(super) holders: u8,
+    pub(super) holders: u32,
     /// Counts against the limit of streams that are open at once.
     pub(super) is_counted: bool,
     /// Is in the queue of those that wait for the connection.
@@ -126,16 +125,43 @@ impl Heads {
 pub(super) struct Pieces {
     next: Bytes,
     rest: VecDeque<Bytes>,
+    /// Small ones behind those, as one: a byte in a frame of its own must not cost more here.
+    small: BytesMut,
     len: usize,
 }
+
+/// Bytes of small pieces that become one.
+const MAX_JOINED: usize = 16 * 1024;
 
 impl Pieces {
     /// Appends a piece that is not empty.
     pub(super) fn push(&mut self, piece: Bytes) {
         self.len += piece.len();
-        match self.next.is_empty() {
-            true => self.next = piece,
-            false => self.rest.push_back(piece),
+        if self.next.is_empty() {
+            self.next = piece;
+            return;
+        }
+        self.end_small();
+        self.rest.push_back(piece);
+    }
+
+    /// Appends a copy of a small piece that is not empty.
+    pub(super) fn push_copy(&mut self, piece: &[u8]) {
+        self.len += piece.len();
+        if self.next.is_empty() {
+            self.next = Bytes::copy_from_slice(piece);
+            return;
+        }
+        if self.small.len() + piece.len() > MAX_JOINED {
+            self.end_small();
+        }
+        self.small.extend_from_slice(piece);
+    }
+
+    fn end_small(&mut self) {
+        if !self.small.is_empty() {
+            self.rest
+                .push_back(std::mem::take(&mut self.small).freeze());
         }
     }
 
@@ -143,7 +169,10 @@ impl Pieces {
         if self.next.is_empty() {
             return None;
         }
-        let next = self.rest.pop_front().unwrap_or_default();
+        let next = match self.rest.pop_front() {
+            Some(next) => next,
+            None => std::mem::take(&mut self.small).freeze(),
+        };
         let piece = std::mem::replace(&mut self.next, next);
         self.len -= piece.len();
         Some(piece)
@@ -189,14 +218,21 @@ impl Stream {
         match wish {
             Wish::Read => self.reader.wait(true, cx),
             Wish::Write => self.writer.wait(true, cx),
-            Wish::Nothing => self.reader.wait(false, cx),
+        }
+    }
+
+    /// Has the task, the reader or the writer, woken when the stream ends.
+    pub(super) fn wait_for_end(&mut self, side: Wish, cx: &Context<'_>) {
+        match side {
+            Wish::Read => self.reader.wait(false, cx),
+            Wish::Write => self.writer.wait(false, cx),
         }
     }
 
     /// Wakes who waits for `wish`.
     pub(super) fn wake(&mut self, wish: Wish) {
         let waiting = match wish {
-            Wish::Read | Wish::Nothing => &mut self.reader,
+            Wish::Read => &mut self.reader,
             Wish::Write => &mut self.writer,
         };
         if waiting.wishes {
@@ -299,9 +335,15 @@ mod tests {
         }
         assert_eq!(pieces.len(), 4);
         assert_eq!(pieces.pop().unwrap(), "a");
-        pieces.push(Bytes::from_static(b"e"));
+        // Small ones become one, and keep their place.
+        pieces.push_copy(b"e");
+        pieces.push_copy(b"f");
+        pieces.push(Bytes::from_static(b"g"));
+        pieces.push_copy(b"h");
         let rest: Vec<Bytes> = std::iter::from_fn(|| pieces.pop()).collect();
-        assert_eq!(rest.concat(), b"bcde");
+        assert_eq!(rest, ["bc", "d", "ef", "g", "h"]);
         assert_eq!(pieces.len(), 0);
+        pieces.push_copy(b"i");
+        assert_eq!((pieces.pop().unwrap(), pieces.pop()), ("i".into(), None));
     }
 }

@@ -125,16 +125,15 @@ pub(super) fn protected(mut options: Builder) -> Builder {
 /// The numbers of resets and of bytes to send that options may have are the concern of the `h2` crate:
 /// here a client has budgets that fill up with time, and no more waits to be sent than 128 KiB.
 pub(crate) fn local_settings(options: Option<H2Options>) -> Local {
-    let defaults = Local {
-        max_streams: MAX_STREAMS,
-        stream_window: STREAM_WINDOW,
-        connection_window: CONNECTION_WINDOW,
-        max_header_list: MAX_HEADER_LIST_BYTES,
-        connect_protocol: true,
-    };
     match options {
-        None => defaults,
-        Some(options) => Local::told_by(options).protected(&defaults),
+        None => Local {
+            max_streams: MAX_STREAMS,
+            stream_window: STREAM_WINDOW,
+            connection_window: CONNECTION_WINDOW,
+            max_header_list: MAX_HEADER_LIST_BYTES,
+            connect_protocol: true,
+        },
+        Some(options) => Local::told_by(protected(options)),
     }
 }
 

@@ -6,6 +6,7 @@ use h2::server::Connection;
 use http::{HeaderValue, Request, StatusCode};
 use tokio::io::DuplexStream;
 
+use super::super::engine::Driver;
 use super::*;
 use crate::protocols::Stream;
 use crate::protocols::http::HttpTask;
@@ -340,4 +341,41 @@ async fn a_body_that_trickles_times_out() {
         assert_eq!(outcome, expected);
         trickle.abort();
     }
+}
+
+/// A connection we frame: the writer leads through a connection of the `h2` crate.
+#[tokio::test]
+async fn the_writer_of_a_response() {
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let serving = tokio::spawn(async move {
+        let mut driver = Driver::server(Box::new(far), local_settings(None));
+        let (digest, limits) = (Arc::new(Digest::default()), HttpLimits::default());
+        let arrived = poll_fn(|cx| HttpSession::poll_next(&mut driver, &digest, &limits, cx)).await;
+        let Ok(Some(Arrival::Session(mut session))) = arrived else {
+            panic!("no valid request");
+        };
+        tokio::spawn(async move { poll_fn(|cx| driver.poll_work(cx)).await });
+        assert!(session.take_response_body_writer().is_none());
+        session
+            .write_response_header(response(200, None), false)
+            .unwrap();
+        let mut writer = session.take_response_body_writer().unwrap();
+        let large = Bytes::from(vec![b'x'; 500_000]);
+        super::super::write_body(&mut writer, large, true, None)
+            .await
+            .unwrap();
+        session
+    });
+    let (mut requests, driver) = h2::client::handshake(near).await.unwrap();
+    tokio::spawn(driver);
+    let response = requests.send_request(get(), true).unwrap().0.await.unwrap();
+    let mut body = response.into_body();
+    let mut received = 0;
+    while let Some(data) = body.data().await {
+        let data = data.unwrap();
+        received += data.len();
+        body.flow_control().release_capacity(data.len()).unwrap();
+    }
+    assert_eq!(received, 500_000);
+    drop(serving.await.unwrap());
 }

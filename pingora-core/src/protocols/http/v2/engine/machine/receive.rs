@@ -15,15 +15,15 @@ use super::{ALIVE_PING, Arrival, Block, Ending, LAST_PING, MAX_OWED, Machine};
 /// Frames a header block may come in.
 const MAX_BLOCK_FRAMES: usize = 64;
 
-/// Sessions that may live on beyond the streams that are open: those of streams that were reset.
-const MAX_LINGERING: usize = 100;
+/// What a request that is too large counts as, in frames that change nothing.
+const REFUSED_COST: u32 = 16;
 
 /// Heads of a response that wait to be read: more informational ones are an attack.
 const MAX_HEADS: usize = 33;
 
-/// Pieces of bodies up to this size are copied out of the buffer, which would otherwise be kept for
-/// their sake.
-const MAX_COPIED: usize = 4096;
+/// How many times its own size a piece of a body may keep in memory: a smaller one is copied out of
+/// the buffer it came in.
+const MAX_PINNED: usize = 16;
 
 /// Why the connection must end.
 type Fatal = (Reason, &'static str);
@@ -118,7 +118,7 @@ impl Machine {
     fn is_idle(&self, id: u32) -> bool {
         id.is_multiple_of(2)
             || match self.is_server {
-                true => id > self.last_id,
+                true => id > self.last_id && !self.is_beyond_the_end(id),
                 false => id >= self.next_id,
             }
     }
@@ -170,7 +170,7 @@ impl Machine {
                 Half::Idle | Half::Open => Reason::PROTOCOL_ERROR,
             };
             Some((reason, "DATA out of place"))
-        } else if stream.recv_window < head.len as i64 {
+        } else if head.len > 0 && stream.recv_window < head.len as i64 {
             Some((Reason::FLOW_CONTROL_ERROR, "more DATA than allowed"))
         } else if stream.left.is_some_and(|left| left < content_len as u64) {
             Some((Reason::PROTOCOL_ERROR, "more DATA than Content-Length"))
@@ -184,9 +184,12 @@ impl Machine {
                 // Padding is read as soon as it comes.
                 let padding = head.len - content_len;
                 stream.unclaimed += padding as u32;
-                if content_len > 0 {
+                if content_len * MAX_PINNED > input.capacity() {
                     stream.pieces.push(piece(input, head.len, content));
                 } else {
+                    if content_len > 0 {
+                        stream.pieces.push_copy(&input[content]);
+                    }
                     input.advance(head.len);
                 }
                 if ends {
@@ -219,6 +222,10 @@ impl Machine {
     /// Something came on a stream that is no more: it was sent before the peer could know, or it is
     /// an error.
     fn on_closed_stream(&mut self, id: u32) {
+        // A server may take its time to learn that we have given up.
+        if !self.is_server {
+            return;
+        }
         if !self.recent_resets.contains(&id) && !self.is_beyond_the_end(id) {
             self.stream_error(id, Reason::STREAM_CLOSED, "a frame on a closed stream");
         }
@@ -288,14 +295,30 @@ impl Machine {
             Some(_) => Role::Trailers,
             None => Role::Trailers,
         };
-        let max_list = self.local.max_header_list as usize;
-        let decoded =
-            block::decode(&mut self.decoder, block, role, max_list).map_err(|malformed| {
-                match malformed {
-                    ENDLESS => (Reason::ENHANCE_YOUR_CALM, ENDLESS.0),
-                    Malformed(why) => (Reason::COMPRESSION_ERROR, why),
-                }
-            })?;
+        let is_wanted = match self.streams.get(id) {
+            Some(stream) => stream.failure.is_none(),
+            None => is_new && self.open < self.local.max_streams && !self.is_beyond_the_end(id),
+        };
+        let announced = self.local.max_header_list as usize;
+        // What is dropped anyway is decoded for the sake of the table alone.
+        let max_list = match is_wanted {
+            true => announced,
+            false => {
+                self.useless();
+                0
+            }
+        };
+        let decoded = block::decode(
+            &mut self.decoder,
+            block,
+            role,
+            !self.is_server,
+            (max_list, announced),
+        )
+        .map_err(|malformed| match malformed {
+            ENDLESS => (Reason::ENHANCE_YOUR_CALM, ENDLESS.0),
+            Malformed(why) => (Reason::COMPRESSION_ERROR, why),
+        })?;
         match role {
             Role::Request => self.on_request(id, ends, decoded),
             Role::Response => self.on_response(id, ends, decoded),
@@ -306,13 +329,10 @@ impl Machine {
 
     fn on_request(&mut self, id: u32, ends: bool, decoded: Result<RawHead, Unfit>) {
         if self.is_beyond_the_end(id) {
-            self.useless();
             return;
         }
         self.last_id = id;
-        self.useful();
-        let at_most = self.local.max_streams as usize + MAX_LINGERING;
-        if self.open >= self.local.max_streams || self.streams.len() >= at_most {
+        if self.open >= self.local.max_streams {
             log::debug!("HTTP/2 stream {id} refused: too many");
             // Who does not know the limit yet may exceed it.
             self.wasted.resets += u32::from(self.settings_known);
@@ -335,6 +355,15 @@ impl Machine {
             self.stream_error(id, Reason::PROTOCOL_ERROR, "no DATA but Content-Length");
             return;
         }
+        if head.protocol.is_some() && !self.local.connect_protocol {
+            self.stream_error(
+                id,
+                Reason::PROTOCOL_ERROR,
+                ":protocol, which was not offered",
+            );
+            return;
+        }
+        self.useful();
         let mut stream = Stream::new(id, self.peer.stream_window, self.first_recv_window());
         stream.recv = if ends { Half::Ended } else { Half::Open };
         stream.left = length;
@@ -347,6 +376,7 @@ impl Machine {
     fn refuse_large(&mut self, id: u32, ends: bool) {
         let status = http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         log::debug!("HTTP/2 request refused: {status}");
+        self.wasted.frames += REFUSED_COST;
         self.put_head(id, true, |encoder, out| {
             encoder.status(status.as_u16(), out);
         });
@@ -356,7 +386,7 @@ impl Machine {
     }
 
     /// Returns the window the peer believes a new stream has.
-    fn first_recv_window(&self) -> u32 {
+    pub(super) fn first_recv_window(&self) -> u32 {
         match self.settings_known {
             true => self.local.stream_window,
             // It may not know ours yet (RFC 9113 section 6.9.2).
@@ -471,6 +501,11 @@ impl Machine {
         let (reason, by_peer) = (Reason::from(code), true);
         stream.failure = Some(Failure::Reset { reason, by_peer });
         stream.wake_all();
+        if let Some(at) = self.arrivals.iter().position(|arrival| arrival.id == id) {
+            // Nobody has seen it.
+            self.arrivals.remove(at);
+            self.release(id);
+        }
         self.settle(id);
         Ok(())
     }
@@ -490,13 +525,14 @@ impl Machine {
             self.useless();
         }
         let changes = self.peer.apply(payload, self.is_server)?;
-        if let Some(size) = changes.table_size {
-            self.encoder.set_max_table_size(size as usize);
+        if let Some((least, last)) = changes.table_size {
+            self.encoder.set_max_table_size(least as usize);
+            self.encoder.set_max_table_size(last as usize);
         }
         if changes.window != 0 {
             for stream in self.streams.iter_mut() {
                 stream.send_window += changes.window;
-                if stream.send_window > MAX_WINDOW {
+                if stream.send_window > MAX_WINDOW && !stream.is_closed() {
                     return Err((Reason::FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE"));
                 }
                 if stream.send_window > 0 {
@@ -610,11 +646,6 @@ impl Machine {
 
 /// Takes a payload off the front of `input`; returns its content.
 fn piece(input: &mut BytesMut, len: usize, content: std::ops::Range<usize>) -> Bytes {
-    if content.len() <= MAX_COPIED {
-        let piece = Bytes::copy_from_slice(&input[content]);
-        input.advance(len);
-        return piece;
-    }
     let mut payload = input.split_to(len);
     payload.truncate(content.end);
     payload.advance(content.start);

@@ -11,7 +11,7 @@ use super::super::block::RawHead;
 use super::super::frame::{self, DEFAULT_WINDOW, HEAD_BYTES, Head, MAX_PAYLOAD, flag, kind};
 use super::super::hpack::Encoder;
 use super::super::streams::{Asked, Half, Stream, Wish};
-use super::{ALIVE_PING, MAX_ID, Machine};
+use super::{ALIVE_PING, MAX_ID, MAX_UNSENT, Machine};
 
 /// The longest content of a DATA frame we send: with its head it fits into one record of TLS.
 const MAX_CONTENT: usize = MAX_PAYLOAD - HEAD_BYTES;
@@ -31,12 +31,15 @@ impl Machine {
             return Err(failure);
         }
         let (id, by_peer) = (self.next_id, true);
-        if !self.takes_streams() || self.open >= self.peer.max_streams {
-            let reason = Reason::REFUSED_STREAM;
+        let reason = Reason::REFUSED_STREAM;
+        if !self.takes_streams() {
             return Err(Failure::GoAway { reason, by_peer });
         }
+        if self.open >= self.peer.max_streams {
+            return Err(Failure::Reset { reason, by_peer });
+        }
         self.next_id += 2;
-        let mut stream = Stream::new(id, self.peer.stream_window, self.local.stream_window);
+        let mut stream = Stream::new(id, self.peer.stream_window, self.first_recv_window());
         stream.send = if ends { Half::Ended } else { Half::Open };
         stream.asked = asked;
         self.streams.push(stream);
@@ -121,15 +124,17 @@ impl Machine {
         want: usize,
         cx: &Context<'_>,
     ) -> Poll<Result<usize, Failure>> {
-        let (is_full, of_connection) = (self.is_full(), self.send_window);
+        // No more than fits, and no splinters.
+        let of_buffer = match MAX_UNSENT.saturating_sub(self.out.len() + self.unsent) {
+            0 => 0,
+            left => left.max(MAX_PAYLOAD) as i64,
+        };
+        let of_connection = self.send_window;
         let stream = match self.sendable(id) {
             Ok(stream) => stream,
             Err(failure) => return Poll::Ready(Err(failure)),
         };
-        let room = match is_full {
-            true => 0,
-            false => stream.send_window.min(of_connection),
-        };
+        let room = stream.send_window.min(of_connection).min(of_buffer);
         if room > 0 {
             return Poll::Ready(Ok(want.min(room as usize)));
         }
@@ -285,15 +290,20 @@ impl Machine {
         })
     }
 
-    /// Polls for the end of a stream that did not end well.
-    pub(in super::super) fn poll_failure(&mut self, id: u32, cx: &Context<'_>) -> Poll<Failure> {
+    /// Polls for the end of a stream that did not end well, on behalf of its reader or its writer.
+    pub(in super::super) fn poll_failure(
+        &mut self,
+        id: u32,
+        side: Wish,
+        cx: &Context<'_>,
+    ) -> Poll<Failure> {
         let Some(stream) = self.streams.get(id) else {
             return Poll::Ready(GONE);
         };
         if let Some(failure) = stream.failure {
             return Poll::Ready(failure);
         }
-        stream.wait(Wish::Nothing, cx);
+        stream.wait_for_end(side, cx);
         Poll::Pending
     }
 

@@ -474,3 +474,183 @@ fn streams_the_server_has_not_seen() {
     let polled = pair.client.poll_response(seen, &context());
     assert!(matches!(polled, Poll::Ready(Err(Failure::Io(_)))));
 }
+
+/// A stream opened before the server has acknowledged a small window has that window, and works.
+#[test]
+fn small_windows_before_they_are_known() {
+    let mut client = Machine::new(false, local(1_000, 65_535));
+    let mut input = BytesMut::new();
+    put(&mut input, kind::SETTINGS, 0, 0, b"");
+    client.receive(&mut input);
+    let mut pair = Pair::new(local(1_000, 65_535), local(70_000, 70_000));
+    std::mem::swap(&mut pair.client, &mut client);
+    let id = pair.request(true);
+    receive(&mut pair.client, kind::SETTINGS, flag::ACK, 0, b"");
+    receive(
+        &mut pair.client,
+        kind::HEADERS,
+        flag::END_HEADERS,
+        id,
+        b"\x88",
+    );
+    receive(&mut pair.client, kind::DATA, 0, id, &[b'x'; 1_000]);
+    let mut body = Vec::new();
+    assert!(!read(&mut pair.client, id, &mut body, 9));
+    assert_eq!(body.len(), 1_000);
+    assert_eq!(pair.client.failure(), None);
+}
+
+/// Streams that are not read do not use up the window of those that are.
+#[test]
+fn streams_that_are_not_read_stop_no_others() {
+    let mut pair = Pair::new(local(70_000, 70_000), local(65_535, 200_000));
+    let (stalled, read_on) = (
+        [pair.request(false), pair.request(false)],
+        pair.request(false),
+    );
+    for id in stalled {
+        let mut body = Bytes::from(vec![b'x'; 65_000]);
+        while !send(&mut pair.client, id, &mut body) {
+            pair.settle();
+        }
+    }
+    let mut body = Bytes::from(vec![b'y'; 500_000]);
+    let mut got = Vec::new();
+    for _ in 0..1_000 {
+        send(&mut pair.client, read_on, &mut body);
+        pair.settle();
+        read(&mut pair.server, read_on, &mut got, 9);
+    }
+    assert_eq!(got.len(), 500_000);
+}
+
+/// What a stream may hand over at once is bounded, whatever the windows.
+#[test]
+fn no_stream_fills_the_connection() {
+    let mut pair = Pair::new(local(70_000, 70_000), local(1 << 24, 1 << 24));
+    let id = pair.request(false);
+    pair.settle();
+    let mut body = Bytes::from(vec![b'x'; 10_000_000]);
+    assert!(!send(&mut pair.client, id, &mut body));
+    assert!(pair.client.out.len() < MAX_UNSENT + 32 * 1024);
+    pair.settle();
+    // It goes on once that was sent.
+    assert!(pair.client.poll_room(id, 1, &context()).is_ready());
+}
+
+/// A server has not ended before its last word was sent.
+#[test]
+fn the_end_comes_behind_what_was_said() {
+    let mut pair = Pair::new(local(70_000, 70_000), local(70_000, 70_000));
+    let id = pair.request(true);
+    pair.settle();
+    pair.server.end_gracefully();
+    pair.settle();
+    pair.server.next_arrival().unwrap();
+    respond(&mut pair.server, id, false);
+    pair.server
+        .send_data(id, Bytes::from(vec![b'x'; 60_000]), true)
+        .unwrap();
+    pair.server.release(id);
+    assert!(pair.server.live() == 0 && !pair.server.is_done());
+    pair.settle();
+    assert!(pair.server.is_done());
+}
+
+/// Frames on streams that came after the end was said concern nobody else.
+#[test]
+fn what_comes_behind_the_end_is_left_alone() {
+    let mut server = server();
+    receive(&mut server, kind::HEADERS, WHOLE, 1, GET);
+    server.end_gracefully();
+    receive(&mut server, kind::PING, flag::ACK, 0, &LAST_PING);
+    receive(&mut server, kind::HEADERS, flag::END_HEADERS, 3, GET);
+    receive(&mut server, kind::DATA, 0, 3, b"x");
+    receive(&mut server, kind::WINDOW_UPDATE, 0, 3, &[0, 0, 0, 1]);
+    receive(&mut server, kind::RST_STREAM, 0, 3, &[0, 0, 0, 8]);
+    assert_eq!(server.failure(), None);
+    respond(&mut server, 1, true);
+    assert_eq!(server.live(), 1);
+}
+
+/// A request that is given up before anybody has seen it is never seen.
+#[test]
+fn requests_that_are_given_up_at_once() {
+    let mut server = server();
+    for id in [1, 3, 5] {
+        receive(&mut server, kind::HEADERS, WHOLE, id, GET);
+    }
+    receive(&mut server, kind::RST_STREAM, 0, 3, &[0, 0, 0, 8]);
+    assert_eq!(server.live(), 2);
+    let arrived = std::iter::from_fn(|| server.next_arrival());
+    assert_eq!(
+        arrived.map(|arrival| arrival.id).collect::<Vec<_>>(),
+        [1, 5]
+    );
+}
+
+/// Heads that are refused, stream by stream.
+#[test]
+fn heads_that_are_no_heads() {
+    let literal = |name: &[u8], value: &[u8]| {
+        let (name_len, value_len) = (name.len() as u8, value.len() as u8);
+        [&[0, name_len], name, &[value_len], value].concat()
+    };
+    let tunnel = [&literal(b":method", b"CONNECT")[..], b"\x87\x84\x41\x01a"].concat();
+    let tunnel = [tunnel, literal(b":protocol", b"websocket")].concat();
+    let mut server = server();
+    server.local.connect_protocol = false;
+    receive(&mut server, kind::HEADERS, flag::END_HEADERS, 1, &tunnel);
+    assert!(server.next_arrival().is_none());
+    server.local.connect_protocol = true;
+    receive(&mut server, kind::HEADERS, flag::END_HEADERS, 3, &tunnel);
+    assert!(server.next_arrival().is_some());
+    let spaced = [GET, &literal(b"a", b" b")].concat();
+    receive(&mut server, kind::HEADERS, WHOLE, 5, &spaced);
+    assert!(server.next_arrival().is_none() && server.failure().is_none());
+}
+
+/// What servers send that clients may not: white space is cut off, a name without end refused.
+#[test]
+fn heads_of_servers() {
+    let mut pair = Pair::new(local(70_000, 70_000), local(70_000, 70_000));
+    pair.client.local.max_header_list = 1 << 20;
+    let (spaced, long) = (pair.request(true), pair.request(true));
+    receive(
+        &mut pair.client,
+        kind::HEADERS,
+        WHOLE,
+        spaced,
+        b"\x88\0\x01a\x04 b\t ",
+    );
+    let Poll::Ready(Ok(head)) = pair.client.poll_response(spaced, &context()) else {
+        panic!("no head");
+    };
+    assert_eq!(head.fields.into_map()["a"], "b");
+    let name = "x".repeat(70_000);
+    let mut block = BytesMut::from(&b"\x88"[..]);
+    let mut encoder = Encoder::new();
+    encoder.begin(&mut block);
+    encoder.field(name.as_bytes(), None, b"y", false, &mut block);
+    let mut input = BytesMut::new();
+    let mut kind = kind::HEADERS;
+    for piece in block.chunks(16_000) {
+        put(&mut input, kind, 0, long, piece);
+        kind = kind::CONTINUATION;
+    }
+    put(&mut input, kind, flag::END_HEADERS, long, b"");
+    pair.client.receive(&mut input);
+    let polled = pair.client.poll_response(long, &context());
+    assert!(matches!(polled, Poll::Ready(Err(Failure::Reset { .. }))));
+    assert_eq!(pair.client.failure(), None);
+}
+
+/// The end of a body needs no room.
+#[test]
+fn an_end_without_room() {
+    let mut server = server();
+    receive(&mut server, kind::HEADERS, flag::END_HEADERS, 1, GET);
+    server.streams.get(1).unwrap().recv_window = -5;
+    receive(&mut server, kind::DATA, flag::END_STREAM, 1, b"");
+    assert_eq!(server.poll_data(1, &context()), Poll::Ready(None));
+}
