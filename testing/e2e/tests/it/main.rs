@@ -14,6 +14,7 @@ mod grpc;
 mod grpc_web;
 mod http2;
 mod http2_flow;
+mod http2_frames;
 mod keepalive;
 mod lb;
 mod logs;
