@@ -15,6 +15,7 @@ mod grpc_web;
 mod http2;
 mod http2_flow;
 mod http2_frames;
+mod http2_frames_upstream;
 mod keepalive;
 mod lb;
 mod logs;
