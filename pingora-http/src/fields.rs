@@ -340,7 +340,7 @@ impl fmt::Debug for Fields {
 
 impl fmt::Debug for Field<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hidden = self.known.is_some_and(KnownName::is_secret);
+        let hidden = self.is_sensitive || self.known.is_some_and(KnownName::is_secret);
         let value = if hidden {
             &b"(sensitive)"[..]
         } else {
@@ -405,9 +405,8 @@ impl Record {
     }
 }
 
-/// Returns the record of a field the parser found in `head`.
+/// Returns what [`ParsedFields::push`] wants to know of a field the parser found in `head`.
 #[inline]
-/// Returns what [`ParsedFields::push`] wants to know of a field.
 fn look_at(head: &[u8], span: FieldSpan) -> (Option<KnownName>, bool) {
     let (name_at, name_len) = (span.name.0 as usize, span.name.1 as usize);
     let (value_at, value_len) = (span.value.0 as usize, span.value.1 as usize);

@@ -19,7 +19,6 @@ use crate::head::{self, head_methods};
 use crate::value::header_value_from_slice;
 use target::{Target, is_valid_target, path_of};
 
-/// The request line.
 /// Where the parts of the target of a request of HTTP/2 are, as
 /// [`H2Fields::put`] has returned it; see [`RequestHeader::from_h2`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

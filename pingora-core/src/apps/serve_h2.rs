@@ -144,8 +144,8 @@ impl Serving {
         }
         // Without a stream there may still be the rest of a response for a slow client.
         let wait = match self.driver.has_unsent() {
-            _ if !self.driver.is_set_up() => self.limits.head_timeout,
             false if self.ending => LAST_WORDS,
+            _ if !self.driver.is_set_up() => self.limits.head_timeout,
             _ => self.idle_limit,
         };
         if self.idle_limit_now != wait {

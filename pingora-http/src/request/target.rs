@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Uri;
-use http::uri::PathAndQuery;
+use http::uri::{Authority, Parts, PathAndQuery, Scheme};
 
 use super::H2Target;
 use crate::authority::{RawTargetAuthority, raw_target_authority};
@@ -87,40 +87,40 @@ fn part(received: &[u8], (start, len): (u32, u32)) -> &[u8] {
 /// Returns the parts of the target as one: without an authority the path alone, which has no scheme.
 fn h2_uri(target: &H2Target, received: &[u8], connect: bool) -> Uri {
     let of = |span: Option<(u32, u32)>| span.map_or(&b""[..], |span| part(received, span));
-    let whole = match (target.path, target.authority) {
-        (Some(_), Some(_)) => {
-            let scheme = of(target.scheme);
-            let scheme = if scheme.is_empty() { b"http" } else { scheme };
-            [scheme, b"://", of(target.authority), of(target.path)].concat()
-        }
-        (None, Some(_)) => of(target.authority).to_vec(),
-        (_, None) => of(target.path).to_vec(),
+    let (authority, path) = (of(target.authority), of(target.path));
+    let scheme = of(target.scheme).to_ascii_lowercase();
+    let scheme = if scheme.is_empty() {
+        &b"http"[..]
+    } else {
+        &scheme
     };
-    // RFC 9113 section 8.3.1: of all servers, not of a resource.
-    if of(target.path) == b"*"
-        && let Ok(authority) = http::uri::Authority::try_from(of(target.authority))
+    // RFC 9113 section 8.3.1: of the whole server, not of a resource.
+    if path == b"*"
+        && let Ok(authority) = Authority::try_from(authority)
     {
-        let mut parts = http::uri::Parts::default();
-        parts.scheme = http::uri::Scheme::try_from(of(target.scheme)).ok();
+        let mut parts = Parts::default();
+        parts.scheme = Scheme::try_from(scheme).ok();
         parts.authority = Some(authority);
         parts.path_and_query = Some(PathAndQuery::from_static("*"));
         return Uri::from_parts(parts).unwrap_or_default();
     }
-    if let Some(uri) = Uri::from_maybe_shared(Bytes::from(whole)).ok()
-        && !of(target.path).contains(&b'#')
+    let whole = match (target.path, target.authority) {
+        (Some(_), Some(_)) => [scheme, b"://", authority, path].concat(),
+        (None, Some(_)) => authority.to_vec(),
+        (_, None) => path.to_vec(),
+    };
+    if !path.contains(&b'#')
+        && let Ok(uri) = Uri::from_maybe_shared(Bytes::from(whole))
     {
         return uri;
     }
     // What a Uri cannot hold is percent-encoded there.
-    let path = lenient_uri(Bytes::copy_from_slice(of(target.path)), connect);
-    let mut parts = path.into_parts();
+    let mut parts = lenient_uri(Bytes::copy_from_slice(path), connect).into_parts();
     if parts.authority.is_none()
-        && let Ok(authority) = http::uri::Authority::try_from(of(target.authority))
+        && let Ok(authority) = Authority::try_from(authority)
     {
         parts.authority = Some(authority);
-        parts.scheme = http::uri::Scheme::try_from(of(target.scheme))
-            .ok()
-            .or(Some(http::uri::Scheme::HTTP));
+        parts.scheme = Scheme::try_from(scheme).ok();
     }
     Uri::from_parts(parts).unwrap_or_default()
 }

@@ -233,3 +233,92 @@ fn end_stream_is_told_for_http2_only() {
     req.set_send_end_stream(false);
     assert_eq!(req.clone().send_end_stream(), Some(false));
 }
+
+/// Targets of HTTP/2: what others see of them, and what HTTP/1 would be sent.
+#[test]
+fn targets_of_h2() {
+    for (scheme, authority, path, uri, raw) in [
+        ("https", "a.example", "/", "https://a.example/", "/"),
+        (
+            "http",
+            "a.example:81",
+            "/x?y=z",
+            "http://a.example:81/x?y=z",
+            "/x?y=z",
+        ),
+        ("HTTPS", "A.example", "/x?", "https://a.example/x?", "/x?"),
+        (
+            "https",
+            "[::1]:8",
+            "//evil/x",
+            "https://[::1]:8//evil/x",
+            "//evil/x",
+        ),
+        ("https", "a", "/\u{e4}", "https://a/\u{e4}", "/\u{e4}"),
+        ("https", "a", "/\"<x>", "https://a/%22%3Cx%3E", "/\"<x>"),
+        ("foo", "a", "/x", "foo://a/x", "/x"),
+        ("", "a:80", "", "a:80", "a:80"),
+        ("https", "", "/x", "/x", "/x"),
+    ] {
+        let mut fields = H2Fields::new();
+        let mut put = |part: &str| (!part.is_empty()).then(|| fields.put(part.as_bytes()));
+        let target = H2Target {
+            scheme: put(scheme),
+            authority: put(authority),
+            path: put(path),
+        };
+        let method = match path {
+            "" => Method::CONNECT,
+            _ => Method::GET,
+        };
+        let head = RequestHeader::from_h2(method, target, fields);
+        for head in [&head, &head.clone()] {
+            assert!(head.uri == uri, "{uri}: {:?}", head.uri);
+            assert_eq!(head.raw_path(), raw.as_bytes(), "{uri}");
+            let of_target = Some(authority.as_bytes()).filter(|name| !name.is_empty());
+            assert_eq!(head.target_authority(), of_target, "{uri}");
+            assert_eq!(head.version(), Version::HTTP_2);
+            assert!(!head.has_case() && head.received_head().is_none());
+        }
+    }
+}
+
+#[test]
+fn the_whole_server_of_h2() {
+    let mut fields = H2Fields::new();
+    let target = H2Target {
+        scheme: Some(fields.put(b"https")),
+        authority: Some(fields.put(b"a.example")),
+        path: Some(fields.put(b"*")),
+    };
+    let head = RequestHeader::from_h2(Method::OPTIONS, target, fields);
+    assert_eq!(head.raw_path(), b"*");
+    assert_eq!(head.uri.path(), "*");
+    assert_eq!(head.uri.host(), Some("a.example"));
+}
+
+/// What is changed in a head of HTTP/2 is changed everywhere.
+#[test]
+fn heads_of_h2_are_changed() {
+    let mut fields = H2Fields::new();
+    let target = H2Target {
+        scheme: Some(fields.put(b"https")),
+        authority: Some(fields.put(b"a.example")),
+        path: Some(fields.put(b"/")),
+    };
+    fields.push(b"accept-language", None, b"de", false);
+    fields.push(b"cookie", Some(KnownName::Cookie), b"secret", true);
+    let mut head = RequestHeader::from_h2(Method::GET, target, fields);
+    assert!(head.headers["cookie"].is_sensitive());
+    assert!(!format!("{head:?}").contains("secret"));
+    head.insert_header("X-Added", "1").unwrap();
+    head.remove_header("cookie").unwrap();
+    head.set_raw_path(b"/other").unwrap();
+    let mut wire = Vec::new();
+    head.header_to_h1_wire(&mut wire);
+    assert_eq!(wire, b"Accept-Language: de\r\nX-Added: 1\r\n");
+    assert_eq!(head.headers.len(), 2);
+    assert_eq!(head.uri.path(), "/other");
+    head.set_uri("https://b.example/x".parse().unwrap());
+    assert_eq!(head.target_authority(), Some(&b"b.example"[..]));
+}

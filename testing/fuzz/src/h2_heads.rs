@@ -6,7 +6,7 @@
 use http::{HeaderName, HeaderValue, Request, request};
 use pingora_core::protocols::http::HttpLimits;
 use pingora_core::protocols::http::v1::client::http_req_header_to_wire;
-use pingora_core::protocols::http::v2::fuzzing::{accept, send};
+use pingora_core::protocols::http::v2::fuzzing::{accept, accept_framed, send};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_http::RequestHeader;
 use pingora_proxy::fuzzing::{prepare_h1, prepare_h2};
@@ -24,15 +24,28 @@ pub fn h2_heads(data: &[u8]) {
     let Some(parts) = parts_of(data) else {
         return;
     };
-    let Some((head, is_extended)) = accept(parts, &HttpLimits::default()) else {
-        return;
-    };
+    let limits = HttpLimits::default();
+    let framed = accept_framed(&parts, &limits);
+    let accepted = accept(parts, &limits);
+    if let (Some((ours, tunnel)), Some((theirs, also))) = (&framed, &accepted) {
+        assert_eq!((ours.method(), tunnel), (theirs.method(), also));
+        assert_eq!(ours.raw_path(), theirs.raw_path());
+        assert_eq!(host_of(ours), host_of(theirs));
+        // In the order a map has them.
+        assert_eq!(ours.headers.len(), theirs.headers.len());
+    }
+    for (head, is_extended) in [framed, accepted].into_iter().flatten() {
+        check(&head, is_extended);
+    }
+}
+
+fn check(head: &RequestHeader, is_extended: bool) {
     assert_eq!(is_extended, head.headers.contains_key("upgrade"));
     assert!(head.headers.get_all("cookie").iter().count() <= 1);
     assert!(head.headers.get_all("host").iter().count() <= 1);
     let peer = HttpPeer::new("127.0.0.1:1", false, String::new());
-    as_h1(&head, &peer, is_extended);
-    as_h2(&head, &peer, is_extended);
+    as_h1(head, &peer, is_extended);
+    as_h2(head, &peer, is_extended);
 }
 
 /// The host a request is for.

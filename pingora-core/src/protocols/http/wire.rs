@@ -1,6 +1,6 @@
 //! A stream with what was received but not consumed, and what is queued but not sent.
 //!
-//! Both roles build on it. Everything is poll-driven: one future can wait for the input and the
+//! Both roles of HTTP/1 and of HTTP/2 build on it. Everything is poll-driven: one future can wait for the input and the
 //! output of two connections at once, without a task or a channel between them.
 
 use std::collections::VecDeque;
@@ -29,7 +29,7 @@ const INLINE_DATA: usize = 2 * 1024;
 /// Queued bytes beyond which a sender should flush before it queues more.
 pub(crate) const OUTPUT_HIGH_WATER: usize = 64 * 1024;
 
-/// A connection that speaks HTTP/1.
+/// A connection that speaks HTTP/1 or HTTP/2.
 #[derive(Debug)]
 pub(crate) struct Wire {
     pub(crate) stream: Stream,

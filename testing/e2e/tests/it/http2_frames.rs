@@ -1153,6 +1153,8 @@ fn malformed_requests() {
             ("empty :authority", vec![m, s, p, (":authority", "")]),
             (":path without a slash", vec![m, s, (":path", "x"), a]),
             (":path with a space", vec![m, s, (":path", "/ x"), a]),
+            (":path with a fragment", vec![m, s, (":path", "/x#y"), a]),
+            (":authority in percent-encoding", vec![m, s, p, (":authority", "%41.example")]),
             (":path with CR LF", vec![m, s, (":path", "/\r\nx: y"), a]),
             (":authority with a name of a user", vec![m, s, p, (":authority", "a@x")]),
             (":authority with a space", vec![m, s, p, (":authority", "x y")]),

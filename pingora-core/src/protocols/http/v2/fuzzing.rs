@@ -8,8 +8,9 @@ use pingora_http::RequestHeader;
 use pingora_http::fields::KnownName;
 
 use super::engine::Budget;
-use super::engine::hpack::{Decoder, Encoder, Kind};
-use super::head::accept_parts;
+use super::engine::decode_request;
+use super::engine::hpack::{Decoder, Encoder, Kind, Pseudo};
+use super::head::{accept_parts, accept_request};
 use crate::protocols::http::HttpLimits;
 use crate::protocols::http::v1::common::is_upgrade_req;
 
@@ -17,6 +18,44 @@ use crate::protocols::http::v1::common::is_upgrade_req;
 /// refused.
 pub fn accept(parts: request::Parts, limits: &HttpLimits) -> Option<(RequestHeader, bool)> {
     let accepted = accept_parts(parts, limits).ok()?;
+    Some((accepted.head, accepted.is_extended_connect))
+}
+
+/// Returns the same request as the server takes it when it has framed it itself.
+///
+/// # Panics
+/// If what is encoded cannot be decoded.
+pub fn accept_framed(parts: &request::Parts, limits: &HttpLimits) -> Option<(RequestHeader, bool)> {
+    let (mut encoder, mut block) = (Encoder::new(), bytes::BytesMut::new());
+    let mut pseudo = |name, value: Option<&str>| {
+        if let Some(value) = value {
+            encoder.pseudo(name, value.as_bytes(), &mut block);
+        }
+    };
+    let protocol = parts.extensions.get::<h2::ext::Protocol>();
+    pseudo(Pseudo::Method, Some(parts.method.as_str()));
+    pseudo(
+        Pseudo::Authority,
+        parts.uri.authority().map(|name| name.as_str()),
+    );
+    if parts.method != http::Method::CONNECT || protocol.is_some() {
+        pseudo(
+            Pseudo::Scheme,
+            Some(parts.uri.scheme_str().unwrap_or("http")),
+        );
+    }
+    pseudo(
+        Pseudo::Path,
+        parts.uri.path_and_query().map(|path| path.as_str()),
+    );
+    pseudo(Pseudo::Protocol, protocol.map(|protocol| protocol.as_str()));
+    for (name, value) in &parts.headers {
+        let name = name.as_str().as_bytes();
+        let known = KnownName::of(name);
+        encoder.field(name, known, value.as_bytes(), false, &mut block);
+    }
+    let raw = decode_request(&block).expect("what the encoder writes can be decoded")?;
+    let accepted = accept_request(raw, limits).ok()?;
     Some((accepted.head, accepted.is_extended_connect))
 }
 

@@ -1,10 +1,11 @@
 //! Heads of HTTP/2 as ours and back: pure.
 //!
-//! RFC 9113 section 8 says what a valid message is; whoever frames it checks most of it (order and number of
-//! pseudo-header fields, lower case, connection-specific fields, lengths) and this file the rest.
+//! RFC 9113 section 8 says what a valid message is; whoever frames it checks most of it (order and
+//! number of pseudo-header fields, lower case, connection-specific fields, lengths) and this file the
+//! rest.
 //! What passes can be written as HTTP/1 without changing its meaning.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use h2::ext::Protocol;
 use http::header::{CONNECTION, CONTENT_LENGTH, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, request};
@@ -139,6 +140,10 @@ fn check_authority(head: &RequestHeader, seen: &Seen<'_>) -> Result<(), Refusal>
         (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
             Err(Refusal::Malformed("host differs from :authority"))
         }
+        // `http::Uri` has no place for it, and without an authority there a hook would miss the host.
+        (Some(authority), _) if authority.contains(&b'%') => {
+            Err(Refusal::Malformed("invalid :authority"))
+        }
         (Some(name), _) | (None, Some(name)) if is_valid_host(name) => Ok(()),
         (None, None) => Err(Refusal::Malformed("no :authority")),
         _ => Err(Refusal::Malformed("invalid :authority")),
@@ -218,13 +223,23 @@ pub(super) fn is_invalid_name(name: &[u8]) -> bool {
 /// Joins the pieces of `Cookie` with `; `: HTTP/1 has one such field (RFC 9113 section 8.2.3).
 fn join_cookies(head: &mut RequestHeader) {
     // An empty one would leave white space at the end, which HTTP/2 refuses.
-    let crumbs: Vec<&[u8]> = head
-        .fields()
-        .get_all(KnownName::Cookie)
+    let cookies = |field: &Field<'_>| field.known == Some(KnownName::Cookie);
+    let fields = head.fields().iter().filter(cookies);
+    let crumbs: Vec<&[u8]> = fields
+        .map(|field| field.value)
         .filter(|crumb| !crumb.is_empty())
         .collect();
-    let joined = crumbs.join(&b"; "[..]);
-    head.set_known(KnownName::Cookie, &joined);
+    let joined = HeaderValue::from_maybe_shared(Bytes::from(crumbs.join(&b"; "[..])));
+    let mut joined = joined.expect("valid values joined by valid bytes");
+    // Who wants one of them kept out of tables wants all of them kept out.
+    joined.set_sensitive(
+        head.fields()
+            .iter()
+            .filter(cookies)
+            .any(|field| field.is_sensitive),
+    );
+    head.insert_header("Cookie", joined)
+        .expect("less than there was");
 }
 
 /// Writes a response head, without what belongs to a connection of HTTP/1.

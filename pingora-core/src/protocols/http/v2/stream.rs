@@ -191,7 +191,7 @@ impl Downstream {
     /// Takes what the body is sent by.
     pub(super) fn take_writer(&mut self) -> Option<SendStream<Bytes>> {
         match self {
-            Downstream::Ours(stream) => super::bridge::writer(stream.share()),
+            Downstream::Ours(stream) => super::bridge::writer(stream.take_writer()?),
             Downstream::H2(h2) => h2.stream.take(),
         }
     }
@@ -345,7 +345,7 @@ impl Upstream {
     /// Takes what the body is sent by.
     pub(super) fn take_writer(&mut self) -> Option<SendStream<Bytes>> {
         match self {
-            Upstream::Ours(stream) => super::bridge::writer(stream.share()),
+            Upstream::Ours(stream) => super::bridge::writer(stream.take_writer()?),
             Upstream::H2(h2) => h2.stream.take(),
         }
     }

@@ -1,5 +1,5 @@
-//! [`Turn`]: the task of a connection runs after those of its streams, so that what all of them have to
-//! send leaves in one write.
+//! [`Turn`]: the task of a connection runs after those of its streams, so that what all of them have
+//! to send leaves in one write.
 
 use std::task::{Context, Poll};
 

@@ -275,6 +275,7 @@ impl<'a> Sent<'a> {
         if *req.method() == Method::CONNECT && !is_upgrade {
             let target = Some(req.raw_path()).filter(|target| is_valid_host(target));
             let authority = of_target.or(target).or(host);
+            let authority = authority.filter(|name| is_valid_host(name));
             return Ok(Sent {
                 method: b"CONNECT",
                 scheme,

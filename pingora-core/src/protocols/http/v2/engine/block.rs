@@ -9,6 +9,9 @@ use crate::protocols::http::v1::parse_length;
 /// How many times as long as allowed a list may be that is only refused.
 const MAX_REFUSED: usize = 4;
 
+/// The longest scheme: as `http::Uri` has it.
+const MAX_SCHEME: usize = 64;
+
 /// The longest name of a field.
 const MAX_NAME: usize = u16::MAX as usize;
 
@@ -271,11 +274,22 @@ fn is_token(value: &[u8]) -> bool {
 /// RFC 3986 section 3.1.
 fn is_scheme(value: &[u8]) -> bool {
     const SCHEME: [bool; 256] = crate::protocols::http::byte_set::alphanumeric_and(b"+-.");
-    value.first().is_some_and(u8::is_ascii_alphabetic)
+    value.len() <= MAX_SCHEME
+        && value.first().is_some_and(u8::is_ascii_alphabetic)
         && value.iter().all(|&byte| SCHEME[usize::from(byte)])
 }
 
-/// A path, or `*`, and nothing that would end a request line early.
+/// A path and query, or `*`, and nothing that would end a request line early. A fragment is none of
+/// them, and servers do not agree on what it is in a target.
 fn is_target(value: &[u8]) -> bool {
-    !value.is_empty() && !value.iter().any(|&byte| byte <= b' ' || byte == 0x7f)
+    let is_out_of_place = |byte: &u8| *byte <= b' ' || matches!(byte, 0x7f | b'#');
+    !value.is_empty() && !value.iter().any(is_out_of_place)
+}
+
+/// Decodes the first request of a connection; `None` when it is no request.
+#[cfg(fuzzing)]
+pub(crate) fn decode_request(block: &[u8]) -> Result<Option<RawHead>, Malformed> {
+    let limits = (1 << 20, 1 << 20);
+    let decoded = decode(&mut Decoder::new(4096), block, Role::Request, false, limits);
+    Ok(decoded?.ok())
 }

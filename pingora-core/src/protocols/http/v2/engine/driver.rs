@@ -110,6 +110,7 @@ impl Driver {
             stream: StreamRef {
                 shared: Arc::clone(&self.shared),
                 id: arrival.id,
+                is_writer: true,
             },
         })))
     }
@@ -178,7 +179,7 @@ impl Driver {
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> bool {
         {
             let mut machine = self.shared.lock();
-            machine.is_driven();
+            machine.set_driven();
             self.is_paused = machine.owes_too_much();
             if self.is_paused {
                 return false;
@@ -310,6 +311,7 @@ impl Sender {
         Ok(StreamRef {
             shared: Arc::clone(&self.0),
             id,
+            is_writer: true,
         })
     }
 
@@ -339,15 +341,37 @@ impl Drop for Sender {
 pub(crate) struct StreamRef {
     shared: Shared,
     id: u32,
+    /// Bodies are sent by one handle.
+    is_writer: bool,
 }
 
 impl StreamRef {
-    /// Returns another handle of the same stream.
+    /// Returns another handle of the same stream, which does not write.
     pub(crate) fn share(&self) -> StreamRef {
         self.shared.lock().hold(self.id);
         StreamRef {
             shared: Arc::clone(&self.shared),
             id: self.id,
+            is_writer: false,
+        }
+    }
+
+    /// Returns a handle that writes in place of this one; `None` when there is one already.
+    pub(crate) fn take_writer(&mut self) -> Option<StreamRef> {
+        if !std::mem::take(&mut self.is_writer) {
+            return None;
+        }
+        let mut writer = self.share();
+        writer.is_writer = true;
+        Some(writer)
+    }
+
+    /// Fails unless this is the handle that writes.
+    fn may_write(&self) -> Result<(), Failure> {
+        let (reason, by_peer) = (Reason::STREAM_CLOSED, false);
+        match self.is_writer {
+            true => Ok(()),
+            false => Err(Failure::Reset { reason, by_peer }),
         }
     }
 
@@ -369,16 +393,19 @@ impl StreamRef {
         want: usize,
         cx: &mut Context<'_>,
     ) -> Poll<Result<usize, Failure>> {
+        self.may_write()?;
         self.shared.lock().poll_room(self.id, want, cx)
     }
 
     /// Sends a piece of a body no longer than the room there was.
     pub(crate) fn send_data(&mut self, data: Bytes, ends: bool) -> Result<(), Failure> {
+        self.may_write()?;
         self.shared.lock().send_data(self.id, data, ends)
     }
 
     /// Sends trailers, which end the stream.
     pub(crate) fn send_trailers(&mut self, trailers: &HeaderMap) -> Result<(), Failure> {
+        self.may_write()?;
         self.shared.lock().send_trailers(self.id, trailers)
     }
 

@@ -26,9 +26,6 @@ const MAX_UNSENT: usize = 128 * 1024;
 /// for.
 const MAX_OWED: usize = 2 * MAX_UNSENT;
 
-/// Room that is announced to a peer even if it has little.
-const MIN_CLAIM: i64 = 16 * 1024;
-
 /// Streams we have reset of which the peer may not know yet; what comes on older ones is refused. As
 /// many as may be open twice over, and not less than this.
 const MIN_RECENT_RESETS: usize = 128;
@@ -183,7 +180,7 @@ impl Machine {
     }
 
     /// The task of the connection is at work until it registers again: it need not be woken.
-    pub(super) fn is_driven(&mut self) {
+    pub(super) fn set_driven(&mut self) {
         self.is_driven = true;
     }
 
@@ -226,7 +223,8 @@ impl Machine {
             true => matches!(self.ending, Ending::After(_)) || self.peer_ends,
             false => self.peer_ends || self.abandoned,
         };
-        let is_sent = self.out.is_empty() && self.unsent == 0;
+        // To a server that takes nothing there is nothing left to say.
+        let is_sent = !self.is_server || (self.out.is_empty() && self.unsent == 0);
         ends && self.streams.is_empty() && self.arrivals.is_empty() && is_sent
     }
 
@@ -363,6 +361,10 @@ impl Machine {
         }
         let by_peer = false;
         stream.failure = Some(Failure::Reset { reason, by_peer });
+        if stream.pieces.len() > 0 || stream.trailers.is_some() {
+            // What is dropped must not look like the end.
+            stream.recv = Half::Open;
+        }
         self.drop_pieces(id);
         if self.failure.is_none() {
             self.put_reset(id, reason);
@@ -402,7 +404,7 @@ impl Machine {
         let half = i64::from(self.local.connection_window.max(DEFAULT_WINDOW) / 2);
         // Streams that are not read may hold so much of the window that the rest of it never adds up
         // to half of it.
-        let worth_it = half.min(self.recv_window.max(MIN_CLAIM));
+        let worth_it = half.min((self.recv_window / 2).max(1));
         if i64::from(self.unclaimed) >= worth_it && self.failure.is_none() {
             let more = std::mem::take(&mut self.unclaimed);
             self.recv_window += i64::from(more);

@@ -7,7 +7,8 @@
 //!
 //! [`machine`] is pure: bytes come in, frames to send pile up, streams change, tasks are woken. The
 //! [`Driver`] moves bytes between it and the connection; a [`StreamRef`] is one stream, as its session
-//! sees it. `frame.rs`, `settings.rs` and `hpack/` are the encodings, `block.rs` makes heads of header blocks, `budget.rs` says what a peer may waste.
+//! sees it. `frame.rs`, `settings.rs` and `hpack/` are the encodings, `block.rs` makes heads of header
+//! blocks, `budget.rs` says what a peer may waste.
 //!
 //! Connections a program has made itself, by the types of the `h2` crate, are framed by that crate:
 //! see `../stream.rs`.
@@ -27,6 +28,8 @@ use std::io;
 use h2::Reason;
 
 pub(crate) use self::block::RawHead;
+#[cfg(fuzzing)]
+pub(crate) use self::block::decode_request;
 #[cfg(fuzzing)]
 pub(crate) use self::budget::Budget;
 pub(crate) use self::driver::{Driver, Incoming, Sender, StreamRef};

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::task::{Context, Waker};
 
 use bytes::{Bytes, BytesMut};
+use h2::Reason;
 use http::HeaderMap;
 
 use super::Failure;
@@ -206,6 +207,41 @@ impl Stream {
             reader: Waiting::default(),
             writer: Waiting::default(),
         }
+    }
+
+    /// Takes note of a DATA frame of `len` bytes, padding included.
+    ///
+    /// # Errors
+    /// The reason to reset the stream with, and why.
+    pub(super) fn accept_data(
+        &mut self,
+        len: usize,
+        content_len: usize,
+        ends: bool,
+    ) -> Result<(), (Reason, &'static str)> {
+        match self.recv {
+            Half::Open => (),
+            Half::Ended => return Err((Reason::STREAM_CLOSED, "DATA behind the end")),
+            Half::Idle => return Err((Reason::PROTOCOL_ERROR, "DATA before the head")),
+        }
+        // The end alone needs no room, even where there is less than none.
+        if len > 0 && self.recv_window < len as i64 {
+            return Err((Reason::FLOW_CONTROL_ERROR, "more DATA than allowed"));
+        }
+        if let Some(left) = &mut self.left {
+            *left = left
+                .checked_sub(content_len as u64)
+                .ok_or((Reason::PROTOCOL_ERROR, "more DATA than Content-Length"))?;
+            if ends && *left > 0 {
+                return Err((Reason::PROTOCOL_ERROR, "less DATA than Content-Length"));
+            }
+        }
+        self.recv_window -= len as i64;
+        if ends {
+            self.recv = Half::Ended;
+            self.end_unread = content_len == 0;
+        }
+        Ok(())
     }
 
     /// Returns whether nothing more is sent or received on it.

@@ -32,11 +32,13 @@ impl Machine {
     /// Takes complete frames off the front of `input`; returns whether some are left because the peer
     /// does not take what it is owed.
     pub(in super::super) fn receive(&mut self, input: &mut BytesMut) -> bool {
+        // It shrinks as frames are taken off the front.
+        let buffer = input.capacity();
         while self.failure.is_none() && !input.is_empty() {
             if self.owes_too_much() {
                 return true;
             }
-            match self.receive_one(input) {
+            match self.receive_one(input, buffer) {
                 Ok(true) => (),
                 Ok(false) => return false,
                 Err((reason, why)) => self.fail(reason, why),
@@ -59,7 +61,7 @@ impl Machine {
     }
 
     /// Takes the preface or a frame; returns whether there was one.
-    fn receive_one(&mut self, input: &mut BytesMut) -> Result<bool, Fatal> {
+    fn receive_one(&mut self, input: &mut BytesMut, buffer: usize) -> Result<bool, Fatal> {
         if self.preface_left > 0 {
             return self.receive_preface(input);
         }
@@ -82,7 +84,7 @@ impl Machine {
         }
         if head.kind == kind::DATA {
             input.advance(HEAD_BYTES);
-            self.on_data(head, input)?;
+            self.on_data(head, input, buffer)?;
             return Ok(true);
         }
         let payload = &input[HEAD_BYTES..HEAD_BYTES + head.len];
@@ -139,7 +141,7 @@ impl Machine {
         }
     }
 
-    fn on_data(&mut self, head: Head, input: &mut BytesMut) -> Result<(), Fatal> {
+    fn on_data(&mut self, head: Head, input: &mut BytesMut, buffer: usize) -> Result<(), Fatal> {
         if head.stream == 0 {
             return Err((Reason::PROTOCOL_ERROR, "DATA without a stream"));
         }
@@ -157,66 +159,58 @@ impl Machine {
             }
             input.advance(head.len);
             self.claim(head.len);
+            self.late();
             self.on_closed_stream(id);
             return Ok(());
         };
-        let content_len = content.len();
-        let refused = if stream.failure.is_some() {
-            // It may have been sent before the peer knew.
-            None
-        } else if stream.recv != Half::Open {
-            let reason = match stream.recv {
-                Half::Ended => Reason::STREAM_CLOSED,
-                Half::Idle | Half::Open => Reason::PROTOCOL_ERROR,
-            };
-            Some((reason, "DATA out of place"))
-        } else if head.len > 0 && stream.recv_window < head.len as i64 {
-            Some((Reason::FLOW_CONTROL_ERROR, "more DATA than allowed"))
-        } else if stream.left.is_some_and(|left| left < content_len as u64) {
-            Some((Reason::PROTOCOL_ERROR, "more DATA than Content-Length"))
-        } else {
-            stream.recv_window -= head.len as i64;
-            stream.left = stream.left.map(|left| left - content_len as u64);
-            let ends = head.is(flag::END_STREAM);
-            if ends && stream.left.is_some_and(|left| left > 0) {
-                Some((Reason::PROTOCOL_ERROR, "less DATA than Content-Length"))
-            } else {
-                // Padding is read as soon as it comes.
-                let padding = head.len - content_len;
-                stream.unclaimed += padding as u32;
-                if content_len * MAX_PINNED > input.capacity() {
-                    stream.pieces.push(piece(input, head.len, content));
-                } else {
-                    if content_len > 0 {
-                        stream.pieces.push_copy(&input[content]);
-                    }
-                    input.advance(head.len);
-                }
-                if ends {
-                    stream.recv = Half::Ended;
-                    stream.end_unread = content_len == 0;
-                }
-                stream.wake(Wish::Read);
-                match content_len == 0 && !ends {
-                    true => self.useless(),
-                    false => self.useful(),
-                }
-                if padding > 0 {
-                    self.claim(padding);
-                    self.claim_stream(id);
-                }
-                if ends {
-                    self.settle(id);
-                }
-                return Ok(());
-            }
+        let ends = head.is(flag::END_STREAM);
+        let (padding, content_len) = (head.len - content.len(), content.len());
+        // What comes on a stream that has failed was sent before the peer knew.
+        let taken = match stream.failure {
+            Some(_) => Ok(false),
+            None => stream
+                .accept_data(head.len, content_len, ends)
+                .map(|()| true),
         };
-        input.advance(head.len);
-        self.claim(head.len);
-        if let Some((reason, why)) = refused {
-            self.stream_error(id, reason, why);
+        if taken != Ok(true) {
+            input.advance(head.len);
+            self.claim(head.len);
+            match taken {
+                Err((reason, why)) => self.stream_error(id, reason, why),
+                Ok(_) => self.late(),
+            }
+            return Ok(());
+        }
+        if content_len * MAX_PINNED > buffer {
+            stream.pieces.push(piece(input, head.len, content));
+        } else {
+            if content_len > 0 {
+                stream.pieces.push_copy(&input[content]);
+            }
+            input.advance(head.len);
+        }
+        stream.wake(Wish::Read);
+        match content_len == 0 && !ends {
+            true => self.useless(),
+            false => self.useful(),
+        }
+        if padding > 0 {
+            // It is read as soon as it comes.
+            self.claim(padding);
+            self.claim_stream(id, padding);
+        }
+        if ends {
+            self.settle(id);
         }
         Ok(())
+    }
+
+    /// A piece of a body came on a stream that is no more. Clients are told soon enough; servers may send
+    /// a whole window before they know.
+    fn late(&mut self) {
+        if self.is_server {
+            self.useless();
+        }
     }
 
     /// Something came on a stream that is no more: it was sent before the peer could know, or it is
@@ -624,10 +618,12 @@ impl Machine {
             if self.is_idle(id) {
                 return Err((Reason::PROTOCOL_ERROR, "WINDOW_UPDATE on an idle stream"));
             }
-            // What was sent last was read: nothing is wrong with that.
+            // What was sent last was read: nothing is wrong with a few of them.
+            self.useless();
             return Ok(());
         };
         if stream.failure.is_some() {
+            self.useless();
             return Ok(());
         }
         if increment == 0 {

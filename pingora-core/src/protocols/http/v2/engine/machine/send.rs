@@ -247,9 +247,8 @@ impl Machine {
             return Poll::Ready(Some(Err(GONE)));
         };
         if let Some(piece) = stream.pieces.pop() {
-            stream.unclaimed += piece.len() as u32;
             self.claim(piece.len());
-            self.claim_stream(id);
+            self.claim_stream(id, piece.len());
             return Poll::Ready(Some(Ok(piece)));
         }
         if stream.recv == Half::Ended {
@@ -308,11 +307,12 @@ impl Machine {
     }
 
     /// Bytes of a stream were read: tells the peer once it is worth it.
-    pub(super) fn claim_stream(&mut self, id: u32) {
+    pub(super) fn claim_stream(&mut self, id: u32, len: usize) {
         let window = self.local.stream_window;
         let Some(stream) = self.streams.get(id) else {
             return;
         };
+        stream.unclaimed += len as u32;
         let is_worth_it = stream.unclaimed > 0 && stream.unclaimed >= window.div_ceil(2);
         if is_worth_it && stream.recv == Half::Open && stream.failure.is_none() {
             let more = std::mem::take(&mut stream.unclaimed);

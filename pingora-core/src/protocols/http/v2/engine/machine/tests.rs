@@ -654,3 +654,36 @@ fn an_end_without_room() {
     receive(&mut server, kind::DATA, flag::END_STREAM, 1, b"");
     assert_eq!(server.poll_data(1, &context()), Poll::Ready(None));
 }
+
+/// A body that we cut off does not look whole.
+#[test]
+fn a_body_that_is_cut_off_has_no_end() {
+    let mut server = server();
+    receive(&mut server, kind::HEADERS, flag::END_HEADERS, 1, GET);
+    receive(&mut server, kind::DATA, flag::END_STREAM, 1, b"all of it");
+    receive(&mut server, kind::WINDOW_UPDATE, 0, 1, &[0; 4]);
+    assert!(!server.is_read(1));
+    let polled = server.poll_data(1, &context());
+    assert!(matches!(polled, Poll::Ready(Some(Err(_)))), "{polled:?}");
+}
+
+/// A few bytes here and there do not keep large buffers alive.
+#[test]
+fn small_pieces_are_copied() {
+    let mut server = server();
+    receive(&mut server, kind::HEADERS, flag::END_HEADERS, 1, GET);
+    let mut input = BytesMut::with_capacity(256 * 1024);
+    for _ in 0..10 {
+        put(&mut input, kind::DATA, 0, 1, b"a small piece");
+    }
+    put(&mut input, kind::DATA, 0, 1, &[b'x'; 16_000]);
+    let (start, whole) = (input.as_ptr() as usize, input.capacity());
+    server.receive(&mut input);
+    let mut pieces = Vec::new();
+    while let Poll::Ready(Some(piece)) = server.poll_data(1, &context()) {
+        pieces.push(piece.unwrap());
+    }
+    assert_eq!(pieces.concat().len(), 130 + 16_000);
+    let is_inside = |piece: &Bytes| (start..start + whole).contains(&(piece.as_ptr() as usize));
+    assert!(!pieces.iter().any(is_inside));
+}
