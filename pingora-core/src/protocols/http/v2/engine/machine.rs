@@ -1,8 +1,10 @@
 //! [`Machine`]: a connection of HTTP/2 without its I/O: bytes in, frames out, streams in between.
 //!
-//! `machine/receive.rs` takes what the peer sends, `machine/send.rs` what our streams have to say;
-//! this file has the state, and how a connection ends.
+//! `machine/receive.rs` takes what the peer sends, `machine/heads.rs` makes requests and responses of it,
+//! `machine/send.rs` takes what our streams have to say; this file has the state, and how a connection
+//! ends.
 
+mod heads;
 mod receive;
 mod send;
 
