@@ -1,11 +1,17 @@
 //! Servers that are no proxies: an application that answers by itself.
 
 use async_trait::async_trait;
-use http::Response;
+use bytes::Bytes;
+use http::{Request, Response};
+use pingora::apps::HttpServerOptions;
 use pingora::apps::http_app::{HttpServer, ServeHttp};
 use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::v2::server::H2Options;
+use pingora_e2e::frames::{self, kind, setting};
+use pingora_e2e::h2;
 use pingora_e2e::harness::{self, ask};
 use pingora_test_support::client::Client;
+use pingora_test_support::within;
 
 /// Answers with what it was sent.
 struct Echo;
@@ -135,5 +141,49 @@ fn connections() {
         server.terminate();
         idle.expect_closed().await;
         server.ended().await;
+    });
+}
+
+/// What the options of an application say of HTTP/2 is what clients are told, and held to; what they
+/// leave open is protected.
+#[test]
+fn options_of_http2() {
+    harness::run(async {
+        let mut app = HttpServer::new_app(Echo);
+        let mut options = H2Options::new();
+        options.max_concurrent_streams(7).initial_window_size(1000);
+        app.h2_options = Some(options);
+        let mut h2c = HttpServerOptions::default();
+        h2c.h2c = true;
+        app.server_options = Some(h2c);
+        let server = harness::app(app).await;
+        let mut client = frames::Client::connect(server.addr(), b"").await;
+        let told = client.next().await.expect("SETTINGS");
+        assert_eq!(told.kind, kind::SETTINGS);
+        let number = |bytes: &[u8]| {
+            bytes
+                .iter()
+                .fold(0, |number, byte| number << 8 | u32::from(*byte))
+        };
+        let told: Vec<(u32, u32)> = (told.payload.chunks(6))
+            .map(|setting| (number(&setting[..2]), number(&setting[2..])))
+            .collect();
+        for (setting, value) in [
+            (setting::MAX_CONCURRENT_STREAMS, 7),
+            (setting::INITIAL_WINDOW_SIZE, 1000),
+            (setting::MAX_HEADER_LIST_SIZE, 64 * 1024),
+        ] {
+            assert!(told.contains(&(u32::from(setting), value)), "{told:?}");
+        }
+        assert!(!told.contains(&(u32::from(setting::ENABLE_CONNECT_PROTOCOL), 1)));
+        // The window opens as the body is read.
+        let mut requests = h2::connect(server.addr()).await;
+        let request = Request::post("http://a/").body(()).unwrap();
+        let (response, mut send) = requests.send_request(request, false).unwrap();
+        let body = Bytes::from(vec![b'x'; 50_000]);
+        send.send_data(body.clone(), true).unwrap();
+        let response = within("a response", response).await.unwrap();
+        let (echoed, _) = h2::read(response.into_body()).await.unwrap();
+        assert!(echoed == body);
     });
 }
