@@ -231,7 +231,7 @@ impl RequestHeader {
     /// Returns the head of a request received with HTTP/2; `target` points into `fields`.
     ///
     /// The caller has checked that all of it is valid. An example is with
-    /// [`H2Fields`](crate::fields::H2Fields).
+    /// [`H2Fields`].
     ///
     /// # Panics
     /// If a part of the target lies outside of `fields`.
