@@ -84,6 +84,28 @@ impl Sink for StreamRef {
     }
 }
 
+/// What has its bodies taken by another.
+pub(super) trait Route {
+    /// Returns where the body goes; an error when there is no such place, or no more.
+    fn sink(&mut self) -> Result<&mut dyn Sink, StreamError>;
+}
+
+impl<T: Route> Sink for T {
+    #[inline]
+    fn poll_room(&mut self, want: usize, cx: &mut Context<'_>) -> Poll<Result<usize, StreamError>> {
+        self.sink()?.poll_room(want, cx)
+    }
+
+    #[inline]
+    fn send_data(&mut self, data: Bytes, end: bool) -> Result<(), StreamError> {
+        self.sink()?.send_data(data, end)
+    }
+
+    fn send_trailers(&mut self, trailers: HeaderMap) -> Result<(), StreamError> {
+        self.sink()?.send_trailers(trailers)
+    }
+}
+
 /// A stream on which a request came.
 pub(super) enum Downstream {
     Ours(StreamRef),
@@ -195,8 +217,9 @@ impl Downstream {
             Downstream::H2(h2) => h2.stream.take(),
         }
     }
+}
 
-    /// Returns where the body goes; an error when there is no such place, or no more.
+impl Route for Downstream {
     #[inline]
     fn sink(&mut self) -> Result<&mut dyn Sink, StreamError> {
         match self {
@@ -206,22 +229,6 @@ impl Downstream {
                 None => Err(Reason::STREAM_CLOSED.into()),
             },
         }
-    }
-}
-
-impl Sink for Downstream {
-    #[inline]
-    fn poll_room(&mut self, want: usize, cx: &mut Context<'_>) -> Poll<Result<usize, StreamError>> {
-        self.sink()?.poll_room(want, cx)
-    }
-
-    #[inline]
-    fn send_data(&mut self, data: Bytes, end: bool) -> Result<(), StreamError> {
-        self.sink()?.send_data(data, end)
-    }
-
-    fn send_trailers(&mut self, trailers: HeaderMap) -> Result<(), StreamError> {
-        self.sink()?.send_trailers(trailers)
     }
 }
 
@@ -349,8 +356,9 @@ impl Upstream {
             Upstream::H2(h2) => h2.stream.take(),
         }
     }
+}
 
-    /// Returns where the body goes; an error when there is no such place, or no more.
+impl Route for Upstream {
     #[inline]
     fn sink(&mut self) -> Result<&mut dyn Sink, StreamError> {
         match self {
@@ -360,22 +368,6 @@ impl Upstream {
                 None => Err(Reason::STREAM_CLOSED.into()),
             },
         }
-    }
-}
-
-impl Sink for Upstream {
-    #[inline]
-    fn poll_room(&mut self, want: usize, cx: &mut Context<'_>) -> Poll<Result<usize, StreamError>> {
-        self.sink()?.poll_room(want, cx)
-    }
-
-    #[inline]
-    fn send_data(&mut self, data: Bytes, end: bool) -> Result<(), StreamError> {
-        self.sink()?.send_data(data, end)
-    }
-
-    fn send_trailers(&mut self, trailers: HeaderMap) -> Result<(), StreamError> {
-        self.sink()?.send_trailers(trailers)
     }
 }
 
