@@ -79,7 +79,11 @@ struct Waiting {
 }
 
 impl Waiting {
+    /// Has the task woken; one that only looks, with a waker that wakes nobody, takes no one's place.
     fn wait(&mut self, wishes: bool, cx: &Context<'_>) {
+        if Waker::noop().will_wake(cx.waker()) {
+            return;
+        }
         self.wishes |= wishes;
         match &mut self.waker {
             Some(waker) if waker.will_wake(cx.waker()) => (),
@@ -361,6 +365,18 @@ mod tests {
             streams.remove(id);
         }
         assert!(streams.is_empty() && streams.by_id.capacity() == 0);
+    }
+
+    #[test]
+    fn who_only_looks_takes_no_place() {
+        let mut stream = Stream::new(1, 1, 1);
+        let mut reader = tokio_test::task::spawn(());
+        reader.enter(|cx, _| stream.wait(Wish::Read, cx));
+        stream.wait(Wish::Read, &Context::from_waker(Waker::noop()));
+        stream.wait_for_end(Wish::Read, &Context::from_waker(Waker::noop()));
+        assert!(!reader.is_woken());
+        stream.wake(Wish::Read);
+        assert!(reader.is_woken());
     }
 
     #[test]

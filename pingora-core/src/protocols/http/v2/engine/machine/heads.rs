@@ -76,8 +76,7 @@ impl Machine {
         let role = match self.streams.get(id) {
             _ if is_new => Role::Request,
             Some(stream) if stream.recv == Half::Idle => Role::Response,
-            Some(_) => Role::Trailers,
-            None => Role::Trailers,
+            _ => Role::Trailers,
         };
         let is_wanted = match self.streams.get(id) {
             Some(stream) => stream.failure.is_none(),
